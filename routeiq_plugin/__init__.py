@@ -1,0 +1,26 @@
+"""RouteIQ for the stock LiteLLM proxy: name `routeiq_plugin.plugin` in `litellm_settings.callbacks`.
+
+Importing this package mounts nothing; only LiteLLM's look-up of `plugin`, on its running loop, does.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from routeiq_plugin._version import __version__
+
+if TYPE_CHECKING:
+    from routeiq_plugin._plugin import RouteIQ
+
+    plugin: RouteIQ
+
+__all__ = ["__version__", "plugin"]
+
+
+def __getattr__(name: str) -> Any:
+    """Resolve `plugin` when LiteLLM asks for it: that access is what turns everything on."""
+    if name == "plugin":
+        from routeiq_plugin._plugin import attach
+
+        return attach()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,333 @@
+"""The agents of this proxy: our durable rows beside LiteLLM's own, one name space, and every change to ours."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Final, Protocol
+
+from routeiq_plugin.a2a import cards
+from routeiq_plugin.a2a.model import LIMITS, RESERVED_NAMES, Agent
+from routeiq_plugin.errors import Conflict, InvalidRequest, NotFound, PreconditionFailed
+from routeiq_plugin.host import agents as host_agents
+from routeiq_plugin.host.agents import Fields, Registry
+from routeiq_plugin.host.app import LeaveToStock
+from routeiq_plugin.store.agents import AgentRecord, AgentStore, StaleVersion
+from routeiq_plugin.store.audit import AuditEntry
+
+KIND: Final = "agent"
+"""What our rows are called in the change feed and the audit trail."""
+
+MAX_NAME: Final = 256
+_ATTEMPTS: Final = 8
+"""How often a merge is computed anew when other writers keep getting in first."""
+
+
+class AddressCheck(Protocol):
+    """The outbound guard, as registration needs it."""
+
+    async def check(self, url: str, field: str = "url") -> None:
+        """Raise `AddressRefused` for a URL that may not be called."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """Who makes a change, in which request."""
+
+    actor: str
+    request_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Precondition:
+    """What a writer believes to be current; all None when they did not say."""
+
+    version: int | None = None
+    """From `If-Match`."""
+    updated_at: datetime | None = None
+    """From a body that was read from us and is written back."""
+
+    def check(self, record: AgentRecord) -> None:
+        """Raise `PreconditionFailed` or `Conflict` when another write came between."""
+        if self.version is not None and self.version != record.version:
+            raise PreconditionFailed(f"If-Match names version {self.version}; the agent is at version {record.version}")
+        if self.updated_at is not None and self.updated_at != record.updated_at:
+            raise Conflict(
+                f"updated_at {self.updated_at.isoformat()} is stale: the agent was changed at "
+                f"{record.updated_at.isoformat()}. Read it again, or leave updated_at out to overwrite"
+            )
+
+
+class AgentDirectory:
+    """Answers from a snapshot in memory, reads through to the store on a miss, and commits before it says so."""
+
+    def __init__(self, store: AgentStore, registry: Registry, guard: AddressCheck) -> None:
+        self._store = store
+        self._registry = registry
+        self._guard = guard
+        self._rows: dict[str, Agent] = {}
+
+    # Following the store
+
+    async def load(self) -> None:
+        """Replace the snapshot by what the store holds, and mirror it into LiteLLM."""
+        current = {record.agent_id: Agent.of(record) for record in await self._store.all()}
+        for gone in self._rows.keys() - current.keys():
+            self._forget(gone)
+        for agent in current.values():
+            self._remember(agent)
+
+    async def refresh(self, agent_ids: Sequence[str]) -> None:
+        """Take over the rows that another worker changed."""
+        for agent_id in dict.fromkeys(agent_ids):
+            record = await self._store.get(agent_id)
+            if record is None:
+                self._forget(agent_id)
+            else:
+                self._remember(Agent.of(record))
+
+    def restore_mirror(self) -> int:
+        """Put back what LiteLLM dropped when it reloaded its own database; returns how many."""
+        lost = [agent for agent in self._rows.values() if not self._registry.holds(agent.agent_id)]
+        for agent in lost:
+            self._registry.put(agent.fields)
+        return len(lost)
+
+    def _remember(self, agent: Agent) -> None:
+        known = self._rows.get(agent.agent_id)
+        if known is not None and known.version is not None and agent.version is not None:
+            if known.version > agent.version:
+                return  # the feed may tell of a row after we have written it again
+            if known == agent and self._registry.holds(agent.agent_id):
+                return
+        self._rows[agent.agent_id] = agent
+        self._registry.put(agent.fields)
+
+    def _forget(self, agent_id: str) -> None:
+        if self._rows.pop(agent_id, None) is not None:
+            self._registry.drop(agent_id)
+
+    # Reading
+
+    def all(self) -> Sequence[Agent]:
+        """List our agents by age, then LiteLLM's own."""
+        ours = sorted(self._rows.values(), key=lambda agent: (agent.fields["created_at"], agent.agent_id))
+        return [*ours, *(_stock(fields) for fields in self._registry.stock(self._rows))]
+
+    async def find(self, reference: str) -> Agent | None:
+        """Find an agent by id or name; a miss asks the store, so that no worker is ever behind on a new one."""
+        agent = self._in_memory(reference)
+        if agent is not None:
+            return agent
+        record = await self._store.get(reference) or await self._store.by_name(reference)
+        if record is None:
+            return None
+        found = Agent.of(record)
+        self._remember(found)
+        return found
+
+    def _in_memory(self, reference: str) -> Agent | None:
+        agent = self._rows.get(reference)
+        if agent is not None:
+            return agent
+        for row in self._rows.values():
+            if row.name == reference:
+                return row
+        stock = self._registry.find_stock(reference, self._rows)
+        return None if stock is None else _stock(stock)
+
+    @property
+    def count(self) -> int:
+        """How many agents are ours."""
+        return len(self._rows)
+
+    @property
+    def unreadable(self) -> Sequence[str]:
+        """Names of the agents whose secrets were sealed with another key."""
+        return sorted(agent.name for agent in self._rows.values() if agent.unreadable)
+
+    # Changing
+
+    async def create(self, config: Fields, author: Author) -> Agent:
+        """Register an agent; raises `InvalidRequest`, `AddressRefused` or, for a name in use, LiteLLM's 400."""
+        name = _valid_name(config["agent_name"])
+        if await self.find(name) is not None:
+            raise InvalidRequest(f"Agent with name {name} already exists")
+        now = datetime.now(UTC)
+        blank = AgentRecord(
+            agent_id=str(uuid.uuid4()),
+            agent_name=name,
+            card={},
+            created_at=now,
+            updated_at=now,
+            created_by=author.actor,
+            updated_by=author.actor,
+        )
+        record = replace(_replaced(blank, config), created_at=now, updated_at=now)
+        await self._check_addresses(record)
+        try:
+            stored = await self._store.create(record, _audit("agent.create", record, author, config))
+        except Conflict as lost_race:
+            raise InvalidRequest(f"Agent with name {name} already exists") from lost_race
+        agent = Agent.of(stored)
+        self._remember(agent)
+        return agent
+
+    async def put(self, reference: str, config: Fields, author: Author, precondition: Precondition) -> Agent:
+        """Replace an agent; a body without a card is a merge, as on stock."""
+        change = _replaced if "agent_card_params" in config else _merged
+        return await self._change(reference, config, author, precondition, change=change, action="agent.update")
+
+    async def patch(self, reference: str, config: Fields, author: Author, precondition: Precondition) -> Agent:
+        """Merge into an agent: what the body does not name stays."""
+        return await self._change(reference, config, author, precondition, change=_merged, action="agent.patch")
+
+    async def delete(self, reference: str, author: Author, precondition: Precondition) -> Agent:
+        """Delete an agent; raises `NotFound`."""
+        record = await self._stored(reference, f"Agent with ID {reference} not found in DB.")
+        precondition.check(record)
+        audit = _audit("agent.delete", record, author, {})
+        try:
+            await self._store.delete(record.agent_id, precondition.version, audit)
+        except StaleVersion as stale:
+            raise PreconditionFailed(str(stale)) from stale
+        self._forget(record.agent_id)
+        return Agent.of(record)
+
+    async def _change(
+        self,
+        reference: str,
+        config: Fields,
+        author: Author,
+        precondition: Precondition,
+        *,
+        change: Callable[[AgentRecord, Fields], AgentRecord],
+        action: str,
+    ) -> Agent:
+        for _ in range(_ATTEMPTS):
+            current = await self._stored(reference, f"Agent with ID {reference} not found")
+            precondition.check(current)
+            updated = replace(
+                change(current, config),
+                updated_at=max(datetime.now(UTC), current.updated_at),
+                updated_by=author.actor,
+            )
+            if updated.agent_name != current.agent_name:
+                _valid_name(updated.agent_name)
+                taken = await self.find(updated.agent_name)
+                if taken is not None and taken.agent_id != current.agent_id:
+                    raise InvalidRequest(f"Agent with name {updated.agent_name} already exists")
+            await self._check_addresses(updated)
+            try:
+                stored = await self._store.replace(updated, current.version, _audit(action, updated, author, config))
+            except StaleVersion:
+                continue  # another writer was first: merge into what they wrote
+            agent = Agent.of(stored)
+            self._remember(agent)
+            return agent
+        raise Conflict(f"Agent '{reference}' is being changed by too many writers at once; try again")
+
+    async def _stored(self, reference: str, not_found: str) -> AgentRecord:
+        record = await self._store.get(reference) or await self._store.by_name(reference)
+        if record is not None:
+            return record
+        if self._registry.find_stock(reference, self._rows) is not None:
+            raise LeaveToStock
+        raise NotFound(not_found)
+
+    async def _check_addresses(self, record: AgentRecord) -> None:
+        found = [*cards.addresses(record.card)]
+        for name in ("api_base", "base_url"):
+            if record.litellm_params.get(name):
+                found.append((f"litellm_params.{name}", str(record.litellm_params[name])))
+        if record.kill_switch:
+            found.append(("kill_switch.url", str(record.kill_switch["url"])))
+        await asyncio.gather(*(self._guard.check(url, field) for field, url in found))
+
+
+def _stock(fields: Fields) -> Agent:
+    return Agent(fields, version=None, is_public=host_agents.is_listed_public(str(fields["agent_id"])))
+
+
+def _valid_name(name: str) -> str:
+    if not name.strip() or len(name) > MAX_NAME or "/" in name or not name.isprintable() or name in (".", ".."):
+        raise InvalidRequest(f"agent_name: use 1 to {MAX_NAME} printable characters without '/'")
+    if name.lower() in RESERVED_NAMES:
+        raise InvalidRequest(f"agent_name: '{name}' is a path word of the gateway; choose another name")
+    return name
+
+
+def _replaced(current: AgentRecord, config: Fields) -> AgentRecord:
+    """Apply a whole new configuration; only identity, creation and stored secrets outlive it."""
+    _refuse_identity(config)
+    return replace(
+        current,
+        agent_name=config["agent_name"],
+        card=_card(current, config.get("agent_card_params")),
+        litellm_params=_params(current, config.get("litellm_params") or {}),
+        static_headers=host_agents.restore_headers(config.get("static_headers") or {}, current.static_headers),
+        kill_switch=host_agents.restore_kill_switch_config(config.get("kill_switch"), current.kill_switch),
+        extra_headers=tuple(config.get("extra_headers") or ()),
+        access_group_ids=tuple(dict.fromkeys(config.get("access_group_ids") or ())),
+        object_permission=config.get("object_permission"),
+        enabled=config.get("enabled", True),
+        execution_mode=config.get("execution_mode", "autonomous"),
+        tpm_limit=config.get("tpm_limit"),
+        rpm_limit=config.get("rpm_limit"),
+        session_tpm_limit=config.get("session_tpm_limit"),
+        session_rpm_limit=config.get("session_rpm_limit"),
+    )
+
+
+def _merged(current: AgentRecord, config: Fields) -> AgentRecord:
+    """Apply only what the body names; null clears where LiteLLM lets it."""
+    stored: Fields = {
+        "agent_name": current.agent_name,
+        "agent_card_params": current.card,
+        "litellm_params": current.litellm_params,
+        "static_headers": current.static_headers,
+        "kill_switch": current.kill_switch,
+        "extra_headers": current.extra_headers,
+        "access_group_ids": current.access_group_ids,
+        "object_permission": current.object_permission,
+        "enabled": current.enabled,
+        "execution_mode": current.execution_mode,
+        **{limit: getattr(current, limit) for limit in LIMITS},
+    }
+    return _replaced(current, {**stored, **config})
+
+
+def _card(current: AgentRecord, card: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    if not card:
+        return {}
+    cards.validate(card)
+    return cards.as_registered(card, current.agent_id, current.card)
+
+
+def _params(current: AgentRecord, incoming: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Restore secrets, and drop what our own answers compute."""
+    given = {name: value for name, value in incoming.items() if name != "is_public"}
+    return host_agents.restore_params(given, current.litellm_params)
+
+
+def _refuse_identity(config: Fields) -> None:
+    if config.get("identity") is not None:
+        raise InvalidRequest(
+            "identity: Entra managed identities live in LiteLLM's own database; leave identity out, "
+            "or register this agent with LiteLLM's database enabled and the plugin's a2a feature off"
+        )
+
+
+def _audit(action: str, record: AgentRecord, author: Author, config: Mapping[str, Any]) -> AuditEntry:
+    return AuditEntry(
+        actor=author.actor,
+        action=action,
+        object_kind=KIND,
+        object_id=record.agent_id,
+        request_id=author.request_id,
+        details={"agent_name": record.agent_name, "fields": sorted(config)},
+    )

@@ -1,0 +1,96 @@
+"""The headers that a backend sees: the admin's, those a caller may pass on, and never the caller's key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from routeiq_plugin.a2a.model import Agent
+
+OUTBOUND: Final = "routeiq.a2a.outbound"
+"""Key of the ASGI scope under which the route leaves a call's composed headers for the relay."""
+
+PASSED_ON: Final = ("a2a-extensions", "x-a2a-extensions", "traceparent", "tracestate")
+"""Part of the protocol, or of tracing: every backend gets them."""
+
+NEVER_PASSED_ON: Final = frozenset(
+    {
+        "api-key",
+        "authorization",
+        "connection",
+        "content-length",
+        "content-type",
+        "cookie",
+        "host",
+        "ocp-apim-subscription-key",
+        "proxy-authorization",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "x-api-key",
+        "x-goog-api-key",
+    }
+)
+"""Where a caller's LiteLLM key or session may be, and what belongs to one connection."""
+
+
+def outbound(agent: Agent, incoming: Mapping[str, str], *, user_id: str | None, team_id: str | None) -> dict[str, str]:
+    """Compose a call's headers; `incoming` has lower-case names, and later sources win.
+
+    Sources in order: protocol headers, `extra_headers` that the agent allows, LiteLLM's convention
+    `x-a2a-<id or name>-<header>`, the bearer token of `litellm_params.api_key`, `static_headers`, LiteLLM's own.
+    """
+    composed: dict[str, str] = {}
+    for name, value in (
+        *_passed_on(incoming),
+        *_allowed(agent, incoming),
+        *_addressed(agent, incoming),
+        *_token(agent),
+        *(agent.fields.get("static_headers") or {}).items(),
+        *_litellm(agent, incoming, user_id, team_id),
+    ):
+        composed = {key: kept for key, kept in composed.items() if key.lower() != name.lower()}
+        composed[name] = str(value)
+    return composed
+
+
+def _passed_on(incoming: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    return ((name, incoming[name]) for name in PASSED_ON if name in incoming)
+
+
+def _allowed(agent: Agent, incoming: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    for name in agent.fields.get("extra_headers") or ():
+        lowered = str(name).lower()
+        if lowered in incoming and _may_pass(lowered):
+            yield str(name), incoming[lowered]
+
+
+def _addressed(agent: Agent, incoming: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    for alias in (agent.agent_id.lower(), agent.name.lower()):
+        prefix = f"x-a2a-{alias}-"
+        for name, value in incoming.items():
+            if name.startswith(prefix) and name != prefix:
+                yield name.removeprefix(prefix), value
+
+
+def _may_pass(name: str) -> bool:
+    return name not in NEVER_PASSED_ON and not name.startswith(("x-litellm-", "sec-"))
+
+
+def _token(agent: Agent) -> Iterator[tuple[str, str]]:
+    key = agent.litellm_params.get("api_key")
+    if isinstance(key, str) and key:
+        yield "Authorization", f"Bearer {key}"
+
+
+def _litellm(
+    agent: Agent, incoming: Mapping[str, str], user_id: str | None, team_id: str | None
+) -> Iterator[tuple[str, str]]:
+    stated = {
+        "X-LiteLLM-Agent-Id": agent.agent_id,
+        "X-LiteLLM-User-Id": user_id,
+        "X-LiteLLM-Team-Id": team_id,
+        "X-LiteLLM-Trace-Id": incoming.get("x-litellm-trace-id"),
+    }
+    return ((name, value) for name, value in stated.items() if value)

@@ -1,0 +1,42 @@
+"""Whether agents' backends answer at all: LiteLLM's `?health_check=true`, through the outbound guard."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+from routeiq_plugin.a2a.backends import ClientFactory
+from routeiq_plugin.a2a.model import Agent
+from routeiq_plugin.outbound import backend_error
+
+SECONDS: Final = 5.0
+"""How long one backend may take."""
+AT_ONCE: Final = 16
+"""How many are asked at the same time."""
+
+
+class Health:
+    """Asks backends for a sign of life."""
+
+    def __init__(self, clients: ClientFactory) -> None:
+        self._clients = clients
+
+    async def answering(self, agents: Sequence[Agent]) -> Sequence[Agent]:
+        """Keep the agents whose backend answers below 500, and those that have no backend of their own."""
+        slots = asyncio.Semaphore(AT_ONCE)
+
+        async def answers(agent: Agent) -> bool:
+            async with slots:
+                return agent.backend_url is None or await self._answers(agent.backend_url)
+
+        verdicts = await asyncio.gather(*(answers(agent) for agent in agents))
+        return [agent for agent, alive in zip(agents, verdicts, strict=True) if alive]
+
+    async def _answers(self, url: str) -> bool:
+        try:
+            async with asyncio.timeout(SECONDS), self._clients.httpx_client().stream("GET", url) as response:
+                return int(response.status_code) < 500
+        except Exception as failure:  # noqa: BLE001  whatever went wrong, it does not answer
+            backend_error(failure)
+            return False

@@ -1,0 +1,130 @@
+"""HTTP of calling an agent: its card, and JSON-RPC relayed to its backend."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable
+from typing import Any, Final
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+
+from routeiq_plugin.a2a import cards, headers, schemas
+from routeiq_plugin.a2a.access import Action
+from routeiq_plugin.a2a.model import Agent
+from routeiq_plugin.a2a.routes import KEY, TAG
+from routeiq_plugin.a2a.service import AgentGateway
+from routeiq_plugin.errors import BackendError, Forbidden, InvalidRequest, NotFound, RouteIQError, Unavailable, wire
+from routeiq_plugin.host.app import BODY, LeaveToStock
+from routeiq_plugin.host.auth import ANY_KEY, Caller, authenticate
+from routeiq_plugin.host.config import base_url
+
+CLIENT_LEFT: Final = 499
+"""What proxies log for a client that did not wait (nginx's number); nobody receives it."""
+
+
+def invocation_routes(gateway: AgentGateway) -> APIRouter:
+    """Build the routes that call agents."""
+    router = APIRouter(tags=[TAG], dependencies=[KEY])
+
+    @router.get("/a2a/agents/{agent_id}/card", summary="Agent card")
+    @router.get("/a2a/{agent_id}/.well-known/agent-card.json", summary="Agent card")
+    @router.get("/a2a/{agent_id}/.well-known/agent.json", summary="Agent card", include_in_schema=False)
+    async def agent_card(agent_id: str, request: Request) -> Response:
+        """Serve the agent's card with the gateway in the backend's place, for clients of both protocol versions."""
+        caller = await authenticate(request, path=ANY_KEY)
+        await gateway.ready()
+        agent = await gateway.get(caller, agent_id, Action.READ)
+        if not agent.card:
+            raise NotFound(f"Agent '{agent_id}' has no agent card configured")
+        base = base_url(request, gateway.public_url)
+        url = schemas.gateway_url(agent, base)
+        # The first card loads the SDK, which takes too long for the loop.
+        card = await asyncio.to_thread(cards.public, agent.card, name=agent.name, gateway_url=url, provider_url=base)
+        return JSONResponse(card)
+
+    @router.post("/a2a/{agent_id}", summary="Call an agent (A2A JSON-RPC)")
+    @router.post("/a2a/{agent_id}/", include_in_schema=False)
+    @router.post("/a2a/{agent_id}/message/send", summary="Send a message to an agent")
+    @router.post("/a2a/{agent_id}/message/stream", summary="Stream a message to an agent")
+    @router.post("/v1/a2a/{agent_id}/message/send", summary="Send a message to an agent")
+    @router.post("/v1/a2a/{agent_id}/message/stream", summary="Stream a message to an agent")
+    async def invoke_agent(agent_id: str, request: Request) -> Response:
+        """Relay a JSON-RPC call in either protocol version; `method` in the body decides what is done."""
+        call = _call(request.scope[BODY])
+        caller = await authenticate(request, path=f"/a2a/{agent_id}", body=call)
+        await gateway.ready()
+        try:
+            agent = await _callable(gateway, caller, agent_id)
+            return await _relayed(gateway, caller, agent, request, call.get("method"))
+        except (NotFound, InvalidRequest, BackendError, Unavailable) as error:
+            return _jsonrpc_error(call.get("id"), error)
+
+    return router
+
+
+def _call(body: bytes) -> dict[str, Any]:
+    """Read what LiteLLM's checks may look at; what is not an object is left to the dispatcher to refuse."""
+    try:
+        call = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return call if isinstance(call, dict) else {}
+
+
+async def _callable(gateway: AgentGateway, caller: Caller, reference: str) -> Agent:
+    """Find an agent that can be relayed to; raises `LeaveToStock` for those of LiteLLM's completion bridge."""
+    agent = await gateway.get(caller, reference, Action.INVOKE)
+    if not agent.fields.get("enabled", True):
+        raise Forbidden(f"Agent '{reference}' is disabled")
+    if agent.unreadable:
+        raise Unavailable(f"Agent '{reference}' was sealed with another key; see `routeiq secrets rotate`", 60)
+    if agent.is_bridged:
+        raise LeaveToStock
+    if agent.backend_url is None:
+        raise InvalidRequest(f"Agent '{reference}' has no URL configured")
+    return agent
+
+
+async def _relayed(gateway: AgentGateway, caller: Caller, agent: Agent, request: Request, method: object) -> Response:
+    connection = await gateway.backends.connection(agent)
+    from routeiq_plugin.a2a.relay import assume_version
+
+    incoming = {name.lower(): value for name, value in request.headers.items()}
+    request.scope[headers.OUTBOUND] = headers.outbound(agent, incoming, user_id=caller.user_id, team_id=caller.team_id)
+    assume_version(request, method)
+    return await _unless_client_leaves(request, connection.dispatcher.handle_requests(request))
+
+
+async def _unless_client_leaves(request: Request, answer: Awaitable[Response]) -> Response:
+    """Wait for the backend only as long as someone waits for us; streams watch for themselves once they run."""
+    await request.body()
+    work = asyncio.ensure_future(answer)
+    left = asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait((work, left), return_when=asyncio.FIRST_COMPLETED)
+        return work.result() if work.done() else Response(status_code=CLIENT_LEFT)
+    finally:
+        for task in (work, left):
+            task.cancel()
+        await asyncio.gather(work, left, return_exceptions=True)
+
+
+async def _disconnected(request: Request) -> None:
+    try:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+    except ClientDisconnect:
+        return
+
+
+def _jsonrpc_error(call_id: Any, error: RouteIQError) -> Response:
+    """Answer in JSON-RPC: a backend's failure inside HTTP 200, the gateway's own word with its status."""
+    how = wire(error)
+    known_id = call_id if isinstance(call_id, str | int) and not isinstance(call_id, bool) else None
+    body = {"jsonrpc": "2.0", "id": known_id, "error": {"code": how.jsonrpc, "message": str(error.detail)}}
+    status = 200 if isinstance(error, BackendError) else how.status
+    return JSONResponse(body, status, dict(error.headers))

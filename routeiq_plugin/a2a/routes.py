@@ -1,0 +1,131 @@
+"""HTTP of the agent registry: LiteLLM's `/v1/agents` and the gateway's `/a2a/agents`, one handler each."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Query, Request, Security
+from fastapi.responses import JSONResponse
+from fastapi.security import APIKeyHeader
+from starlette.responses import Response
+
+from routeiq_plugin.a2a import schemas
+from routeiq_plugin.a2a.access import Action
+from routeiq_plugin.a2a.directory import Author
+from routeiq_plugin.a2a.model import Agent
+from routeiq_plugin.a2a.search import ranked
+from routeiq_plugin.a2a.service import AgentGateway
+from routeiq_plugin.host import agents as host_agents
+from routeiq_plugin.host.app import BODY
+from routeiq_plugin.host.auth import ANY_KEY, Caller, authenticate
+from routeiq_plugin.host.config import base_url
+
+TAG: Final = "[beta] A2A Agents"
+KEY: Final = Security(APIKeyHeader(name="Authorization", scheme_name="APIKeyHeader", auto_error=False))
+"""Documents the key in OpenAPI; `authenticate` reads it, with every other header that LiteLLM accepts."""
+
+_ADMINS_ONLY: Final = "Only proxy admins can create, update, or delete agents."
+
+
+def registry_routes(gateway: AgentGateway) -> APIRouter:
+    """Build the registry's routes."""
+    router = APIRouter(tags=[TAG], dependencies=[KEY])
+
+    async def caller_of(request: Request) -> Caller:
+        caller = await authenticate(request, path=ANY_KEY)
+        await gateway.ready()
+        await caller.require_feature("agents")
+        return caller
+
+    async def admin_of(request: Request) -> Caller:
+        caller = await caller_of(request)
+        caller.require_admin(_ADMINS_ONLY)
+        return caller
+
+    def answered(request: Request, caller: Caller, agent: Agent) -> Response:
+        body = schemas.rendered(agent, is_admin=caller.is_admin, base_url=base_url(request, gateway.public_url))
+        return JSONResponse(body, headers={"ETag": agent.etag} if agent.etag else None)
+
+    @router.get("/v1/agents", response_model=list[host_agents.AgentResponse], summary="List agents")
+    @router.get("/a2a/agents", response_model=list[host_agents.AgentResponse], summary="List agents")
+    async def list_agents(
+        request: Request,
+        health_check: Annotated[bool, Query(description="Leave out agents whose backend does not answer")] = False,
+        query: Annotated[str | None, Query(min_length=1, description="Rank by the words of a task")] = None,
+        top_k: Annotated[int, Query(ge=1, le=100, description="With query: at most so many")] = 10,
+    ) -> Response:
+        """List the agents that the key may use: admins see all, others the granted and the public ones."""
+        caller = await caller_of(request)
+        agents = await gateway.visible(caller)
+        if health_check:
+            agents = await gateway.health.answering(agents)
+        if query is not None:
+            agents = ranked(agents, query, top_k)
+        base = base_url(request, gateway.public_url)
+        return JSONResponse([schemas.rendered(each, is_admin=caller.is_admin, base_url=base) for each in agents])
+
+    @router.post("/v1/agents", summary="Register an agent", **_takes(host_agents.AgentConfig, ["agent_name"]))
+    @router.post("/a2a/agents", summary="Register an agent", **_takes(host_agents.AgentConfig, ["agent_name"]))
+    async def create_agent(request: Request) -> Response:
+        """Register an agent durably; proxy admins only."""
+        caller = await admin_of(request)
+        config = host_agents.parse_config(schemas.json_body(request.scope[BODY]))
+        return answered(request, caller, await gateway.directory.create(config, _author(request, caller)))
+
+    @router.get("/v1/agents/{agent_id}", response_model=host_agents.AgentResponse, summary="Read an agent")
+    @router.get("/a2a/agents/{agent_id}", response_model=host_agents.AgentResponse, summary="Read an agent")
+    async def get_agent(agent_id: str, request: Request) -> Response:
+        """Read an agent by id or name; the `ETag` is what `If-Match` takes."""
+        caller = await caller_of(request)
+        return answered(request, caller, await gateway.get(caller, agent_id, Action.READ))
+
+    @router.put("/v1/agents/{agent_id}", summary="Replace an agent", **_takes(host_agents.AgentConfig, ["agent_name"]))
+    @router.put("/a2a/agents/{agent_id}", summary="Replace an agent", **_takes(host_agents.AgentConfig, ["agent_name"]))
+    async def replace_agent(agent_id: str, request: Request) -> Response:
+        """Replace an agent; secrets sent back as the redaction marker, or left out, are kept."""
+        caller = await admin_of(request)
+        body = schemas.json_body(request.scope[BODY])
+        config = host_agents.parse_config(body)
+        precondition = schemas.precondition(request.headers.get("if-match"), body)
+        agent = await gateway.directory.put(agent_id, config, _author(request, caller), precondition)
+        gateway.backends.forget(agent.agent_id)
+        return answered(request, caller, agent)
+
+    @router.patch("/v1/agents/{agent_id}", summary="Change an agent", **_takes(host_agents.PatchAgentRequest))
+    @router.patch("/a2a/agents/{agent_id}", summary="Change an agent", **_takes(host_agents.PatchAgentRequest))
+    async def patch_agent(agent_id: str, request: Request) -> Response:
+        """Merge the named fields into an agent."""
+        caller = await admin_of(request)
+        body = schemas.json_body(request.scope[BODY])
+        config = host_agents.parse_patch(body)
+        precondition = schemas.precondition(request.headers.get("if-match"), body)
+        agent = await gateway.directory.patch(agent_id, config, _author(request, caller), precondition)
+        gateway.backends.forget(agent.agent_id)
+        return answered(request, caller, agent)
+
+    @router.delete("/v1/agents/{agent_id}", summary="Delete an agent")
+    @router.delete("/a2a/agents/{agent_id}", summary="Delete an agent")
+    async def delete_agent(agent_id: str, request: Request) -> dict[str, str]:
+        """Delete an agent; calls in flight end as they would."""
+        caller = await admin_of(request)
+        precondition = schemas.precondition(request.headers.get("if-match"))
+        agent = await gateway.directory.delete(agent_id, _author(request, caller), precondition)
+        gateway.backends.forget(agent.agent_id)
+        return {"message": f"Agent {agent_id} deleted successfully"}
+
+    return router
+
+
+def _author(request: Request, caller: Caller) -> Author:
+    return Author(caller.actor, request.headers.get("x-request-id") or str(uuid.uuid4()))
+
+
+def _takes(shape: Any, required: list[str] | None = None) -> Mapping[str, Any]:
+    """Describe a body that we parse ourselves: authentication comes first, so FastAPI must not read it."""
+    schema = {"type": "object", "properties": {name: {} for name in shape.__annotations__}, "required": required or []}
+    return {
+        "response_model": host_agents.AgentResponse,
+        "openapi_extra": {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}},
+    }

@@ -1,0 +1,200 @@
+"""The composition root: settings become a store, services and routes; one gateway per worker."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from routeiq_plugin._version import __version__
+from routeiq_plugin.a2a.access import Action, decide, refusal
+from routeiq_plugin.a2a.backends import Backends
+from routeiq_plugin.a2a.directory import KIND, AgentDirectory
+from routeiq_plugin.a2a.health import Health
+from routeiq_plugin.a2a.invocation import invocation_routes
+from routeiq_plugin.a2a.routes import registry_routes
+from routeiq_plugin.a2a.service import AgentGateway
+from routeiq_plugin.errors import RouteIQError, Unavailable
+from routeiq_plugin.host.agents import Registry
+from routeiq_plugin.host.app import OwnedRoutes, mount, shadowed
+from routeiq_plugin.host.auth import Caller
+from routeiq_plugin.host.lifecycle import before_shutdown, config_is_loaded
+from routeiq_plugin.host.process import has_own_database
+from routeiq_plugin.host.sealing import SaltKeySealer
+from routeiq_plugin.operations.faults import Faults
+from routeiq_plugin.operations.info import Feature, Info, State
+from routeiq_plugin.operations.routes import operations_routes
+from routeiq_plugin.outbound import Clients, Guard
+from routeiq_plugin.settings import Settings
+from routeiq_plugin.store.agents import AgentStore
+from routeiq_plugin.store.audit import AuditLog
+from routeiq_plugin.store.engine import Database
+from routeiq_plugin.store.feed import Change, Resync, RevisionFeed
+from routeiq_plugin.store.status import status
+
+logger = logging.getLogger(__name__)
+
+PATIENCE_SECONDS: Final = 3.0
+"""How long a request waits for a registry that is still loading."""
+FIRST_RETRY_SECONDS: Final = 0.5
+LAST_RETRY_SECONDS: Final = 15.0
+MIRROR_SECONDS: Final = 5.0
+"""How soon we notice that LiteLLM emptied its registry; it does so only when it runs on its own database."""
+_CONFIG_POLL_SECONDS: Final = 0.05
+
+_PLANNED: Final = ("mcp", "routing", "reload")
+
+
+class Gateway:
+    """Everything that one worker runs; built by `attach`, started on LiteLLM's loop, stopped before LiteLLM stops."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._faults = Faults()
+        self._loaded = asyncio.Event()
+        self._reason: str | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+        guard = Guard(settings.outbound.allowed_hosts)
+        self._clients = Clients(settings.outbound, guard)
+        self._database = Database(settings.database_url)
+        self._feed = RevisionFeed(self._database)
+        directory = AgentDirectory(AgentStore(self._database, SaltKeySealer()), Registry(), guard)
+        self._agents = AgentGateway(
+            directory=directory,
+            backends=Backends(self._clients, time.monotonic),
+            health=Health(self._clients),
+            default_access=settings.a2a.default_access,
+            public_url=settings.public_url,
+            ready=self.ready,
+        )
+        routers = [operations_routes(self.info, AuditLog(self._database))]
+        if settings.a2a.enabled:
+            routers += [registry_routes(self._agents), invocation_routes(self._agents)]
+        self._routes = OwnedRoutes(routers)
+
+    # Life
+
+    def start(self) -> None:
+        """Mount the routes and begin loading; needs the running loop, returns at once."""
+        mount(self._routes)
+        before_shutdown(self.stop)
+        self._tasks = [asyncio.create_task(self._run(), name="routeiq")]
+
+    async def stop(self) -> None:
+        """End background work and connections; safe to call twice."""
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._clients.aclose()
+        await self._database.close()
+        if tasks:
+            logger.info("routeiq: stopped")
+
+    async def ready(self) -> None:
+        """Return when the registry is loaded; raises `Unavailable` with the reason when that takes too long."""
+        if self._loaded.is_set():
+            return
+        if self._reason is None:
+            try:
+                await asyncio.wait_for(self._loaded.wait(), PATIENCE_SECONDS)
+            except TimeoutError:
+                raise Unavailable("RouteIQ is still starting", retry_after=PATIENCE_SECONDS) from None
+            return
+        raise Unavailable(f"RouteIQ cannot serve this yet: {self._reason}", retry_after=PATIENCE_SECONDS)
+
+    async def _run(self) -> None:
+        if not self._settings.a2a.enabled:
+            return
+        while not config_is_loaded():  # noqa: ASYNC110  LiteLLM offers no event for it
+            await asyncio.sleep(_CONFIG_POLL_SECONDS)
+        await self._open()
+        async with asyncio.TaskGroup() as following:
+            following.create_task(self._feed.run(self._follow))
+            if has_own_database():
+                following.create_task(self._keep_mirrored())
+
+    async def _open(self) -> None:
+        delay = FIRST_RETRY_SECONDS
+        while True:
+            try:
+                await self._database.open()
+                self._reason = None
+                return
+            except RouteIQError as error:
+                self._reason = "the database is unavailable" if isinstance(error, Unavailable) else str(error)
+                self._faults.record("database", error)
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, LAST_RETRY_SECONDS)
+
+    async def _follow(self, news: Sequence[Change] | Resync) -> None:
+        try:
+            if isinstance(news, Resync):
+                await self._agents.directory.load()
+            else:
+                changed = [change.object_id for change in news if change.kind == KIND]
+                for agent_id in changed:
+                    self._agents.backends.forget(agent_id)
+                await self._agents.directory.refresh(changed)
+        except Exception as error:
+            self._faults.record("following changes", error)
+            raise
+        self._loaded.set()
+
+    async def _keep_mirrored(self) -> None:
+        while True:
+            await asyncio.sleep(MIRROR_SECONDS)
+            restored = self._agents.directory.restore_mirror()
+            if restored:
+                logger.info("routeiq: put %d agents back after LiteLLM reloaded its registry", restored)
+
+    # Hooks
+
+    async def refuse_forbidden_agent(self, model: str, caller: Caller) -> None:
+        """Apply the agents' rule to `a2a/<name>` chat models, which stock opens to every key without grants."""
+        if not self._settings.a2a.enabled:
+            return
+        reference = model.removeprefix("a2a/")
+        await self.ready()
+        agent = await self._agents.directory.find(reference)
+        if agent is None:
+            return  # LiteLLM says that there is no such model
+        grants = await caller.agent_grants()
+        if not decide(caller, grants, agent, Action.INVOKE, self._agents.default_access):
+            raise refusal(reference)
+
+    # Facts
+
+    async def info(self) -> Info:
+        """Gather what `/router/info` tells."""
+        return Info(
+            version=__version__,
+            features=self._features(),
+            store=await status(self._database),
+            feed_connected=self._feed.connected,
+            feed_revision=self._feed.revision,
+            routes=sorted(f"{method} {route.path}" for route in self._routes.routes for method in route.methods or ()),
+            shadowed=shadowed(self._routes),
+            faults=self._faults.listed(),
+            fault_counts=self._faults.counts(),
+        )
+
+    def _features(self) -> Mapping[str, Feature]:
+        return {"a2a": self._a2a(), **{name: Feature(State.PLANNED) for name in _PLANNED}}
+
+    def _a2a(self) -> Feature:
+        if not self._settings.a2a.enabled:
+            return Feature(State.OFF)
+        directory = self._agents.directory
+        facts = {
+            "agents": directory.count,
+            "unreadable_agents": len(directory.unreadable),
+            "default_access": self._settings.a2a.default_access,
+        }
+        if self._loaded.is_set():
+            return Feature(State.READY, facts=facts)
+        state = State.STARTING if self._reason is None else State.UNAVAILABLE
+        return Feature(state, reason=self._reason, facts=facts)

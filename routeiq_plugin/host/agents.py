@@ -1,0 +1,165 @@
+"""LiteLLM's agents: its shapes, its redaction rules, and the in-memory registry that its other features read."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from functools import cache
+from typing import Any, Final
+
+import litellm
+from litellm.constants import REDACTED_BY_LITELM_STRING
+from litellm.proxy.agent_endpoints.agent_registry import (
+    _restore_redacted_litellm_params,
+    global_agent_registry,
+    redact_sensitive_agent_litellm_params,
+)
+from litellm.proxy.agent_endpoints.kill_switch import redact_kill_switch, restore_kill_switch
+from litellm.types.agents import AgentConfig, AgentKillSwitchConfig, AgentResponse, PatchAgentRequest
+from pydantic import TypeAdapter, ValidationError
+
+from routeiq_plugin.errors import InvalidFields
+from routeiq_plugin.host.process import proxy_server
+
+MARKER: Final[str] = REDACTED_BY_LITELM_STRING
+"""What stands for a secret in answers; sent back, it means "keep what you have"."""
+
+READ_ONLY: Final = frozenset(AgentResponse.model_fields) - frozenset(AgentConfig.__annotations__)
+"""Fields of an answer that are no input: a client that reads, edits and writes an agent sends them back."""
+
+Fields = dict[str, Any]
+
+__all__ = ["MARKER", "AgentConfig", "AgentResponse", "Fields", "PatchAgentRequest", "Registry"]
+
+
+@cache
+def _adapter(shape: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(shape)
+
+
+def parse_config(body: Any) -> Fields:
+    """Validate the body of POST and PUT as LiteLLM's `AgentConfig`; raises `InvalidFields`."""
+    return _parse(body, AgentConfig)
+
+
+def parse_patch(body: Any) -> Fields:
+    """Validate the body of PATCH as LiteLLM's `PatchAgentRequest`; raises `InvalidFields`."""
+    return _parse(body, PatchAgentRequest)
+
+
+def _parse(body: Any, shape: Any) -> Fields:
+    if isinstance(body, Mapping):
+        _refuse_unknown(body, frozenset(shape.__annotations__))
+    try:
+        parsed = _adapter(shape).validate_python(body)
+        # Cards are free-form by contract: what the typed dict does not name is kept as it was sent.
+        fields: Fields = _adapter(Fields).dump_python(dict(parsed), mode="json")
+    except ValidationError as invalid:
+        raise InvalidFields(_located(invalid)) from None
+    if isinstance(body.get("agent_card_params"), Mapping):
+        fields["agent_card_params"] = dict(body["agent_card_params"])
+    return fields
+
+
+def _located(invalid: ValidationError) -> Sequence[Mapping[str, Any]]:
+    found = invalid.errors(include_input=False, include_url=False, include_context=False)
+    return [{**error, "loc": ["body", *error["loc"]]} for error in found]
+
+
+def _refuse_unknown(body: Mapping[str, Any], known: frozenset[str]) -> None:
+    unknown = [name for name in body if name not in known and name not in READ_ONLY]
+    if unknown:
+        message = f"Unknown field; an agent has: {', '.join(sorted(known))}"
+        raise InvalidFields([{"type": "extra_forbidden", "loc": ["body", name], "msg": message} for name in unknown])
+
+
+def answer(fields: Mapping[str, Any]) -> Fields:
+    """Render an agent with every key of LiteLLM's `AgentResponse`, in its JSON form."""
+    rendered: Fields = AgentResponse.model_validate(fields).model_dump(mode="json")
+    return rendered
+
+
+def redact_params(params: Mapping[str, Any]) -> Fields:
+    """Replace each secret in `litellm_params`, at any depth, by the marker."""
+    return dict(redact_sensitive_agent_litellm_params(dict(params)))
+
+
+def restore_params(incoming: Mapping[str, Any], stored: Mapping[str, Any]) -> Fields:
+    """Put stored secrets back where the caller sent the marker or left the key out (LiteLLM's rule)."""
+    return dict(_restore_redacted_litellm_params(incoming=dict(incoming), existing=dict(stored)))
+
+
+def redact_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Replace each header value by the marker: LiteLLM shows them to admins, we show them to nobody."""
+    return dict.fromkeys(headers, MARKER)
+
+
+def restore_headers(incoming: Mapping[str, str], stored: Mapping[str, str]) -> dict[str, str]:
+    """Put stored header values back behind the marker; one that was never stored is dropped."""
+    return {
+        name: stored.get(name, "") if value == MARKER else value
+        for name, value in incoming.items()
+        if value != MARKER or name in stored
+    }
+
+
+def redact_kill_switch_config(config: Mapping[str, Any] | None) -> Fields | None:
+    """Replace the webhook's credentials, and every header value, by the marker."""
+    if config is None:
+        return None
+    redacted: Fields = redact_kill_switch(AgentKillSwitchConfig.model_validate(config)).model_dump(mode="json")
+    return {**redacted, "headers": redact_headers(redacted.get("headers") or {})}
+
+
+def restore_kill_switch_config(incoming: Mapping[str, Any] | None, stored: Mapping[str, Any] | None) -> Fields | None:
+    """Put the webhook's stored credentials and headers back behind the marker."""
+    if incoming is None:
+        return None
+    existing = AgentKillSwitchConfig.model_validate(stored) if stored else None
+    restored: Fields = restore_kill_switch(AgentKillSwitchConfig.model_validate(incoming), existing).model_dump(
+        mode="json"
+    )
+    kept = (stored or {}).get("headers") or {}
+    return {**restored, "headers": restore_headers(restored.get("headers") or {}, kept)}
+
+
+def jwt_auth_is_configured() -> bool:
+    """Tell what `jwt_auth_configured` says for an agent without an Entra identity."""
+    module = proxy_server()
+    jwt = getattr(module.jwt_handler, "litellm_jwtauth", None)
+    return bool(module.general_settings.get("enable_jwt_auth") and getattr(jwt, "agent_id_jwt_field", None))
+
+
+def is_listed_public(agent_id: str) -> bool:
+    """Tell whether LiteLLM's own `public_agent_groups` names the agent."""
+    return agent_id in (litellm.public_agent_groups or ())
+
+
+class Registry:
+    """LiteLLM's `global_agent_registry`: ours are mirrored in, LiteLLM's own are read out."""
+
+    def put(self, fields: Mapping[str, Any]) -> None:
+        """Make LiteLLM's chat bridge, limits and hooks see an agent; replaces one of the same id or name."""
+        self.drop(fields["agent_id"])
+        global_agent_registry.deregister_agent(agent_name=fields["agent_name"])
+        global_agent_registry.register_agent(agent_config=AgentResponse.model_validate(fields))
+
+    def drop(self, agent_id: str) -> None:
+        """Forget an agent, under whatever name it was registered."""
+        known = global_agent_registry.get_agent_by_id(agent_id=agent_id)
+        if known is not None and known.agent_id == agent_id:
+            global_agent_registry.deregister_agent(agent_name=known.agent_name)
+
+    def holds(self, agent_id: str) -> bool:
+        """Tell whether LiteLLM still has the agent: it empties the registry when it reloads its own database."""
+        return global_agent_registry.get_agent_by_id(agent_id=agent_id) is not None
+
+    def stock(self, ours: Collection[str]) -> Sequence[Fields]:
+        """List the agents of LiteLLM's config and database, as the fields of `AgentResponse`."""
+        return [agent.model_dump() for agent in global_agent_registry.get_agent_list() if agent.agent_id not in ours]
+
+    def find_stock(self, reference: str, ours: Collection[str]) -> Fields | None:
+        """Find one of LiteLLM's own agents by id (older ids of config agents included) or name."""
+        found = global_agent_registry.get_agent_by_id(agent_id=reference) or global_agent_registry.get_agent_by_name(
+            agent_name=reference
+        )
+        return None if found is None or found.agent_id in ours else found.model_dump()

@@ -1,0 +1,37 @@
+"""What LiteLLM's loaded config says to us: our section, the keys that seal, and the address that clients use."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from starlette.requests import Request
+
+from routeiq_plugin.host.process import proxy_server
+from routeiq_plugin.settings import SECTION
+
+
+def section() -> Mapping[str, Any] | None:
+    """Return the raw `routeiq:` section, `os.environ/` values resolved by LiteLLM."""
+    found: Mapping[str, Any] | None = proxy_server().proxy_config.get_config_state().get(SECTION)
+    return found
+
+
+def declared_master_key() -> str | None:
+    """Return the master key that LiteLLM will use once its config is loaded."""
+    general = proxy_server().proxy_config.get_config_state().get("general_settings") or {}
+    return general.get("master_key") or os.environ.get("LITELLM_MASTER_KEY")
+
+
+def base_url(request: Request, public_url: str | None) -> str:
+    """Return the address under which this caller reaches the proxy, without trailing slash.
+
+    `public_url` first, then LiteLLM's `PROXY_BASE_URL`, else what the request itself says: that last one comes
+    from the Host header, so it goes back to its sender only and is never stored or cached.
+    """
+    root_path = str(request.scope.get("root_path", "")).rstrip("/")
+    configured = public_url or os.environ.get("PROXY_BASE_URL")
+    base = (configured or f"{request.url.scheme}://{request.url.netloc}").rstrip("/")
+    return base if not root_path or urlsplit(base).path.endswith(root_path) else base + root_path

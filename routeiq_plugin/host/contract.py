@@ -1,0 +1,108 @@
+"""The LiteLLM internals that we build on, as data: verified at start, by `routeiq doctor` and by contract tests."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any, Final
+
+from routeiq_plugin.errors import IncompatibleHost
+
+OLDEST_SUPPORTED: Final = "1.103.0"
+NEWEST_TESTED: Final = "1.106.2"
+
+
+@dataclass(frozen=True, slots=True)
+class Seam:
+    """One name in LiteLLM and the parameters that we pass it by keyword."""
+
+    module: str
+    name: str
+    parameters: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """Dotted name, as operators read it in an error."""
+        return f"{self.module}.{self.name}"
+
+
+SEAMS: Final = (
+    Seam("litellm.integrations.custom_logger", "CustomLogger"),
+    Seam("litellm.proxy.proxy_server", "app.router.routes"),
+    Seam("litellm.proxy.proxy_server", "app.openapi"),
+    Seam("litellm.proxy.proxy_server", "proxy_config.get_config_state"),
+    Seam("litellm.proxy.proxy_server", "proxy_shutdown_event"),
+    Seam("litellm.proxy.proxy_server", "general_settings"),
+    Seam("litellm.proxy.proxy_server", "master_key"),
+    Seam("litellm.proxy.proxy_server", "prisma_client"),
+    Seam("litellm.proxy._types", "ProxyException"),
+    Seam("litellm.proxy._types", "LitellmUserRoles.PROXY_ADMIN"),
+    Seam("litellm.proxy._types", "user_api_key_has_admin_view"),
+    Seam("litellm.proxy.auth.user_api_key_auth", "user_api_key_auth", ("request",)),
+    Seam(
+        "litellm.proxy.common_utils.rbac_utils", "check_feature_access_for_user", ("user_api_key_dict", "feature_name")
+    ),
+    Seam(
+        "litellm.proxy.agent_endpoints.auth.agent_permission_handler",
+        "AgentRequestHandler.resolve_agent_access",
+        ("user_api_key_auth",),
+    ),
+    Seam("litellm.proxy.agent_endpoints.auth.agent_permission_handler", "UnrestrictedAgentAccess"),
+    Seam("litellm.proxy.agent_endpoints.agent_registry", "global_agent_registry.register_agent", ("agent_config",)),
+    Seam("litellm.proxy.agent_endpoints.agent_registry", "global_agent_registry.deregister_agent", ("agent_name",)),
+    Seam("litellm.proxy.agent_endpoints.agent_registry", "global_agent_registry.get_agent_by_id", ("agent_id",)),
+    Seam("litellm.proxy.agent_endpoints.agent_registry", "global_agent_registry.get_agent_by_name", ("agent_name",)),
+    Seam("litellm.proxy.agent_endpoints.agent_registry", "global_agent_registry.get_agent_list"),
+    Seam("litellm.proxy.agent_endpoints.agent_registry", "redact_sensitive_agent_litellm_params"),
+    Seam("litellm.proxy.agent_endpoints.agent_registry", "_restore_redacted_litellm_params", ("incoming", "existing")),
+    Seam("litellm.proxy.agent_endpoints.kill_switch", "redact_kill_switch"),
+    Seam("litellm.proxy.agent_endpoints.kill_switch", "restore_kill_switch"),
+    Seam("litellm.types.agents", "AgentConfig"),
+    Seam("litellm.types.agents", "PatchAgentRequest"),
+    Seam("litellm.types.agents", "AgentResponse.model_fields"),
+    Seam("litellm.types.agents", "AgentKillSwitchConfig"),
+    Seam("litellm.constants", "REDACTED_BY_LITELM_STRING"),
+    Seam("litellm.proxy.common_utils.encrypt_decrypt_utils", "get_salt_key"),
+    Seam("litellm.proxy.common_utils.encrypt_decrypt_utils", "encrypt_value_helper", ("value", "new_encryption_key")),
+    Seam("litellm.proxy.common_utils.encrypt_decrypt_utils", "decrypt_if_encrypted_with", ("value", "signing_key")),
+    Seam("litellm", "public_agent_groups"),
+)
+"""Every name; `host/` imports nothing else of LiteLLM."""
+
+
+def resolve(seam: Seam) -> Any:
+    """Find the object behind a seam; raises `AttributeError` or `ImportError` when it has gone."""
+    found: Any = importlib.import_module(seam.module)
+    for part in seam.name.split("."):
+        found = getattr(found, part)
+    return found
+
+
+def missing(seam: Seam) -> str | None:
+    """Say what is wrong with a seam, or None when it is as we know it."""
+    try:
+        found = resolve(seam)
+    except (ImportError, AttributeError) as gone:
+        return f"{seam.label} ({gone})"
+    if not seam.parameters:
+        return None
+    known = inspect.signature(found).parameters
+    absent = [name for name in seam.parameters if name not in known]
+    return f"{seam.label} (no parameter {', '.join(absent)})" if absent else None
+
+
+def verify() -> None:
+    """Check every seam; raises `IncompatibleHost` that lists all that is missing and the supported range."""
+    faults = [fault for fault in map(missing, SEAMS) if fault]
+    if faults:
+        raise IncompatibleHost(
+            f"routeiq-plugin supports LiteLLM {OLDEST_SUPPORTED} and newer (tested to {NEWEST_TESTED}); "
+            f"LiteLLM {litellm_version()} lacks: {'; '.join(faults)}"
+        )
+
+
+def litellm_version() -> str:
+    """Version of the installed LiteLLM."""
+    return version("litellm")

@@ -1,0 +1,101 @@
+"""Our rows as the `agents:` section of a litellm_config.yaml, so that uninstalling the plugin loses nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from routeiq_plugin.host import agents as host_agents
+from routeiq_plugin.host.agents import MARKER
+from routeiq_plugin.store.agents import AgentRecord
+
+_SETTINGS = (
+    "tpm_limit",
+    "rpm_limit",
+    "session_tpm_limit",
+    "session_rpm_limit",
+    "object_permission",
+    "extra_headers",
+    "access_group_ids",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """A document without secrets, the secrets by the variable that the document names, and what had to stay behind."""
+
+    document: str
+    secrets: Mapping[str, str] = field(repr=False)
+    unreadable: Sequence[str] = ()
+
+    def environment(self) -> str:
+        """Render the secrets as a dotenv file."""
+        return "".join(f"{name}={_quoted(value)}\n" for name, value in self.secrets.items())
+
+
+def export(records: Sequence[AgentRecord]) -> Export:
+    """Write agents as LiteLLM reads them from its config; each secret becomes `os.environ/NAME`."""
+    secrets: dict[str, str] = {}
+    entries = [_entry(record, secrets) for record in records]
+    document = yaml.safe_dump({"agents": entries}, sort_keys=False, allow_unicode=True)
+    return Export(document, secrets, [record.agent_name for record in records if record.unreadable])
+
+
+def _entry(record: AgentRecord, secrets: dict[str, str]) -> dict[str, Any]:
+    prefix = f"ROUTEIQ_{_variable(record.agent_name)}"
+    settings = {name: getattr(record, name) for name in _SETTINGS}
+    entry: dict[str, Any] = {
+        "agent_name": record.agent_name,
+        "agent_card_params": dict(record.card),
+        **{name: list(value) if isinstance(value, tuple) else value for name, value in settings.items() if value},
+    }
+    redacted = host_agents.redact_kill_switch_config(record.kill_switch)
+    for name, value, shown in (
+        ("litellm_params", dict(record.litellm_params), host_agents.redact_params(record.litellm_params)),
+        ("static_headers", dict(record.static_headers), host_agents.redact_headers(record.static_headers)),
+        ("kill_switch", record.kill_switch, redacted),
+    ):
+        if value:
+            entry[name] = _with_variables(value, shown, f"{prefix}_{_variable(name)}", secrets)
+    if not record.enabled:
+        entry["enabled"] = False
+    return entry
+
+
+def _with_variables(value: Any, shown: Any, name: str, secrets: dict[str, str]) -> Any:
+    """Walk a value beside its redacted twin: where the twin has the marker, a variable takes the secret's place."""
+    if shown == MARKER and value != MARKER:
+        variable = next(_free(name, secrets))
+        secrets[variable] = value if isinstance(value, str) else yaml.safe_dump(value)
+        return f"os.environ/{variable}"
+    if isinstance(value, Mapping):
+        return {
+            key: _with_variables(each, shown[key], f"{name}_{_variable(key)}", secrets) for key, each in value.items()
+        }
+    if isinstance(value, list | tuple):
+        pairs = enumerate(zip(value, shown, strict=True))
+        return [_with_variables(each, twin, f"{name}_{position}", secrets) for position, (each, twin) in pairs]
+    return value
+
+
+def _free(name: str, taken: Mapping[str, str]) -> Iterator[str]:
+    """Yield the name, then numbered ones: two agents' names may differ only in what a variable cannot hold."""
+    if name not in taken:
+        yield name
+    number = 2
+    while f"{name}_{number}" in taken:
+        number += 1
+    yield f"{name}_{number}"
+
+
+def _variable(text: str) -> str:
+    return re.sub(r"\W", "_", str(text), flags=re.ASCII).upper()
+
+
+def _quoted(value: str) -> str:
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n")
+    return f"'{escaped}'"
