@@ -16,7 +16,7 @@ from routeiq_plugin.a2a.health import Health
 from routeiq_plugin.a2a.invocation import invocation_routes
 from routeiq_plugin.a2a.routes import registry_routes
 from routeiq_plugin.a2a.service import AgentGateway
-from routeiq_plugin.errors import RouteIQError, Unavailable
+from routeiq_plugin.errors import CannotOpen, RouteIQError, Unavailable
 from routeiq_plugin.host.agents import Registry
 from routeiq_plugin.host.app import OwnedRoutes, mount, shadowed
 from routeiq_plugin.host.auth import Caller
@@ -43,6 +43,8 @@ LAST_RETRY_SECONDS: Final = 15.0
 MIRROR_SECONDS: Final = 5.0
 """How soon we notice that LiteLLM emptied its registry; it does so only when it runs on its own database."""
 _CONFIG_POLL_SECONDS: Final = 0.05
+CONFIG_PATIENCE_SECONDS: Final = 30.0
+"""How long LiteLLM may take to adopt its config's master key; it may also come from where we cannot look."""
 
 _PLANNED: Final = ("mcp", "routing", "reload")
 
@@ -109,13 +111,17 @@ class Gateway:
     async def _run(self) -> None:
         if not self._settings.a2a.enabled:
             return
-        while not config_is_loaded():  # noqa: ASYNC110  LiteLLM offers no event for it
-            await asyncio.sleep(_CONFIG_POLL_SECONDS)
+        await self._until_config_is_loaded()
         await self._open()
         async with asyncio.TaskGroup() as following:
             following.create_task(self._feed.run(self._follow))
             if has_own_database():
                 following.create_task(self._keep_mirrored())
+
+    async def _until_config_is_loaded(self) -> None:
+        give_up = time.monotonic() + CONFIG_PATIENCE_SECONDS
+        while not config_is_loaded() and time.monotonic() < give_up:
+            await asyncio.sleep(_CONFIG_POLL_SECONDS)
 
     async def _open(self) -> None:
         delay = FIRST_RETRY_SECONDS
@@ -143,13 +149,20 @@ class Gateway:
             self._faults.record("following changes", error)
             raise
         self._loaded.set()
+        lost = self._agents.directory.unreadable
+        if lost:
+            self._faults.record("sealed secrets", CannotOpen(f"Sealed with another key: {', '.join(lost)}"))
 
     async def _keep_mirrored(self) -> None:
         while True:
             await asyncio.sleep(MIRROR_SECONDS)
-            restored = self._agents.directory.restore_mirror()
-            if restored:
-                logger.info("routeiq: put %d agents back after LiteLLM reloaded its registry", restored)
+            try:
+                restored = self._agents.directory.restore_mirror()
+            except Exception as error:  # noqa: BLE001  recorded; following the store must go on
+                self._faults.record("mirroring agents", error)
+            else:
+                if restored:
+                    logger.info("routeiq: put %d agents back after LiteLLM reloaded its registry", restored)
 
     # Hooks
 
