@@ -1,0 +1,134 @@
+"""The tables, all named `routeiq_*` because the database may be shared with other software.
+
+The schema itself is made by `store/migrations`; a test proves that the two agree.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    Integer,
+    String,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import registry
+from sqlmodel import Field, SQLModel
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware datetime in UTC, also on SQLite, which stores it without its zone."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Refuse a naive value: whose noon it means is unknown."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a time without its zone cannot be stored")
+        utc = value.astimezone(UTC)
+        return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
+
+    def process_result_value(self, value: datetime | None, _dialect: Dialect) -> datetime | None:
+        """Give the zone back, whatever zone the session of the server is in."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+SERIAL = BigInteger().with_variant(Integer(), "sqlite")
+"""A growing 64-bit key; on SQLite only the exact type INTEGER grows by itself."""
+
+
+class Table(SQLModel, registry=registry()):
+    """Base of our tables, with a registry of its own: a user's SQLModel tables in this process stay apart."""
+
+
+class AgentRow(Table, table=True):
+    """One registered agent; the three sealed columns hold sealed JSON, or nothing when there is nothing to seal."""
+
+    __tablename__ = "routeiq_agent"
+    __table_args__ = (UniqueConstraint("agent_name", name="routeiq_agent_name_key"),)
+
+    agent_id: str = Field(sa_column=Column(String, primary_key=True))
+    agent_name: str = Field(sa_column=Column(String, nullable=False))
+    card: dict[str, Any] = Field(sa_column=Column(JSON(none_as_null=True), nullable=False))
+    litellm_params: str | None = Field(default=None, sa_column=Column(Text))
+    static_headers: str | None = Field(default=None, sa_column=Column(Text))
+    kill_switch: str | None = Field(default=None, sa_column=Column(Text))
+    sealed_with: str | None = Field(default=None, sa_column=Column(String))
+    extra_headers: list[str] = Field(sa_column=Column(JSON(none_as_null=True), nullable=False))
+    access_group_ids: list[str] = Field(sa_column=Column(JSON(none_as_null=True), nullable=False))
+    object_permission: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
+    tpm_limit: int | None = Field(default=None, sa_column=Column(BigInteger))
+    rpm_limit: int | None = Field(default=None, sa_column=Column(BigInteger))
+    session_tpm_limit: int | None = Field(default=None, sa_column=Column(BigInteger))
+    session_rpm_limit: int | None = Field(default=None, sa_column=Column(BigInteger))
+    enabled: bool = Field(sa_column=Column(Boolean, nullable=False))
+    execution_mode: str = Field(sa_column=Column(String, nullable=False))
+    is_public: bool = Field(sa_column=Column(Boolean, nullable=False))
+    created_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
+    updated_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
+    created_by: str | None = Field(default=None, sa_column=Column(String))
+    updated_by: str | None = Field(default=None, sa_column=Column(String))
+    version: int = Field(sa_column=Column(BigInteger, nullable=False))
+
+
+class RevisionRow(Table, table=True):
+    """The single row that every write locks first, so that commits and revisions have the same order."""
+
+    __tablename__ = "routeiq_revision"
+
+    id: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
+    revision: int = Field(sa_column=Column(BigInteger, nullable=False))
+    floor: int = Field(sa_column=Column(BigInteger, nullable=False))
+    """Changes of revisions up to this one have been pruned."""
+
+
+class ChangeRow(Table, table=True):
+    """What one revision changed; old rows are pruned."""
+
+    __tablename__ = "routeiq_change"
+
+    revision: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    position: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
+    kind: str = Field(sa_column=Column(String, nullable=False))
+    object_id: str = Field(sa_column=Column(String, nullable=False))
+    op: str = Field(sa_column=Column(String, nullable=False))
+
+
+class AuditRow(Table, table=True):
+    """Who did what to which object; triggers of both databases refuse to edit or remove a row."""
+
+    __tablename__ = "routeiq_audit"
+    __table_args__ = {"sqlite_autoincrement": True}
+
+    id: int | None = Field(default=None, sa_column=Column(SERIAL, primary_key=True, autoincrement=True))
+    at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
+    revision: int = Field(sa_column=Column(BigInteger, nullable=False))
+    actor: str | None = Field(default=None, sa_column=Column(String))
+    action: str = Field(sa_column=Column(String, nullable=False))
+    object_kind: str = Field(sa_column=Column(String, nullable=False))
+    object_id: str = Field(sa_column=Column(String, nullable=False, index=True))
+    request_id: str | None = Field(default=None, sa_column=Column(String))
+    details: dict[str, Any] = Field(sa_column=Column(JSON(none_as_null=True), nullable=False))
+
+
+class MetaRow(Table, table=True):
+    """Facts about the database itself, such as `store_id`, which tells two databases apart."""
+
+    __tablename__ = "routeiq_meta"
+
+    key: str = Field(sa_column=Column(String, primary_key=True))
+    value: str = Field(sa_column=Column(Text, nullable=False))
