@@ -1,0 +1,7 @@
+"""Every byte that this package sends: which addresses may be called, and the pooled clients that call them."""
+
+from routeiq_plugin.outbound.clients import Clients
+from routeiq_plugin.outbound.failures import backend_error
+from routeiq_plugin.outbound.guard import Guard
+
+__all__ = ["Clients", "Guard", "backend_error"]

@@ -1,0 +1,86 @@
+"""HTTP clients for registered URLs: cheap to make, one per task, all on the process's two guarded pools."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import TYPE_CHECKING, Final
+
+import httpx
+
+from routeiq_plugin.errors import Unavailable
+from routeiq_plugin.outbound.backend import CONNECT_SECONDS
+from routeiq_plugin.outbound.bodies import Limits
+from routeiq_plugin.outbound.guard import Guard
+from routeiq_plugin.outbound.tls import TlsSource, shared_context
+from routeiq_plugin.outbound.transports import Client, GuardedTransport
+from routeiq_plugin.settings import OutboundSettings
+
+if TYPE_CHECKING:
+    import httpx2
+
+    from routeiq_plugin.outbound import transports2
+
+USER_AGENT: Final = "routeiq-plugin"
+
+
+class Clients:
+    """Hands out clients that call vetted addresses only, follow no redirect, keep no cookie, read no proxy variable.
+
+    A client may be closed or just dropped: its connections belong to the shared pools, which `aclose` ends.
+    """
+
+    def __init__(self, settings: OutboundSettings, guard: Guard, tls: TlsSource = shared_context) -> None:
+        self.guard = guard
+        self._tls = tls
+        self._limits = Limits.of(settings)
+        self._timeout = settings.timeout_seconds
+        self._connect = min(CONNECT_SECONDS, settings.timeout_seconds)
+        self._transport = GuardedTransport(guard, self._limits, tls)
+        self._transport2: transports2.GuardedTransport | None = None
+        self._closed = False
+
+    def httpx_client(self, headers: Mapping[str, str] | None = None) -> httpx.AsyncClient:
+        """Make a client of httpx (a2a-sdk); `headers` are sent with each of its requests."""
+        return Client(
+            transport=self._transport,
+            headers={"User-Agent": USER_AGENT, **(headers or {})},
+            cookies=_no_cookies(),
+            timeout=httpx.Timeout(self._timeout, connect=self._connect, pool=self._connect),
+            follow_redirects=False,
+            trust_env=False,
+        )
+
+    def httpx2_client(
+        self, headers: Mapping[str, str] | None = None, auth: httpx2.Auth | None = None
+    ) -> httpx2.AsyncClient:
+        """Make a client of httpx2 (mcp SDK); the stack is imported when first asked for."""
+        import httpx2
+
+        from routeiq_plugin.outbound import transports2
+
+        if self._closed:
+            raise Unavailable("the gateway is shutting down")
+        if self._transport2 is None:
+            self._transport2 = transports2.GuardedTransport(self.guard, self._limits, self._tls)
+        return transports2.Client(
+            transport=self._transport2,
+            headers={"User-Agent": USER_AGENT, **(headers or {})},
+            cookies=_no_cookies(),
+            timeout=httpx2.Timeout(self._timeout, connect=self._connect, pool=self._connect),
+            follow_redirects=False,
+            trust_env=False,
+            auth=auth,
+        )
+
+    async def aclose(self) -> None:
+        """Close the shared pools; clients that are still out answer `Unavailable` from now on."""
+        self._closed = True
+        await self._transport.close_pool()
+        if self._transport2 is not None:
+            await self._transport2.close_pool()
+
+
+def _no_cookies() -> CookieJar:
+    """A jar that stores nothing and sends nothing: one client may serve many tenants."""
+    return CookieJar(DefaultCookiePolicy(allowed_domains=()))
