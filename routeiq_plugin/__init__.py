@@ -20,6 +20,9 @@ __all__ = ["__version__", "plugin"]
 def __getattr__(name: str) -> Any:
     """Resolve `plugin` when LiteLLM asks for it: that access is what turns everything on."""
     if name == "plugin":
+        from routeiq_plugin.host import contract
+
+        contract.verify()  # before anything imports what may be missing: the error must name the supported range
         from routeiq_plugin._plugin import attach
 
         return attach()

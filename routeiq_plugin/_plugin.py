@@ -8,7 +8,6 @@ from fastapi import HTTPException
 
 from routeiq_plugin.errors import RouteIQError, wire
 from routeiq_plugin.gateway import Gateway
-from routeiq_plugin.host import contract
 from routeiq_plugin.host.auth import caller_of
 from routeiq_plugin.host.callbacks import CustomLogger
 from routeiq_plugin.host.config import section
@@ -45,11 +44,9 @@ def attach() -> RouteIQ:
 
     Raises:
         SettingsError: a wrong value below `routeiq:`; LiteLLM stops its boot with the message.
-        IncompatibleHost: this LiteLLM lacks something that we build on.
     """
     global _attached  # noqa: PLW0603  one worker, one gateway: LiteLLM resolves the name, not an object
     if _attached is None:
-        contract.verify()
         gateway = Gateway(parse(section()))
         gateway.start()
         _attached = RouteIQ(gateway)

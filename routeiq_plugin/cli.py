@@ -109,7 +109,7 @@ async def _rotate(options: argparse.Namespace) -> int:
         raise SettingsError(f"set {options.new_key_env}, or LITELLM_SALT_KEY, to the key to seal with")
     if old == new:
         raise SettingsError("the old and the new key are the same")
-    database = Database(config.settings.database_url)
+    database = Database(config.settings.database_url, create=False)
     try:
         done = await rotate(database, SaltKeySealer(lambda: old), SaltKeySealer(lambda: new))
     finally:
@@ -128,7 +128,7 @@ async def _export(options: argparse.Namespace) -> int:
     from routeiq_plugin.store.engine import Database
 
     config = configfile.read(options.config)
-    database = Database(config.settings.database_url)
+    database = Database(config.settings.database_url, create=False)
     try:
         exported = export(await AgentStore(database, SaltKeySealer(lambda: config.sealing_key)).all())
     finally:

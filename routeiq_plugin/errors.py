@@ -126,6 +126,9 @@ class Unavailable(RouteIQError):
 class CannotOpen(Unavailable):
     """A sealed value does not open with the current key."""
 
+    def __init__(self, detail: Any = "a stored secret was sealed with another key, or is damaged") -> None:
+        super().__init__(detail, retry_after=60)
+
 
 class BackendError(RouteIQError):
     """A backend failed us; its address is never part of the message."""

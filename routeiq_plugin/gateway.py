@@ -120,7 +120,7 @@ class Gateway:
 
     async def _until_config_is_loaded(self) -> None:
         give_up = time.monotonic() + CONFIG_PATIENCE_SECONDS
-        while not config_is_loaded() and time.monotonic() < give_up:
+        while not config_is_loaded() and time.monotonic() < give_up:  # noqa: ASYNC110  LiteLLM offers no event
             await asyncio.sleep(_CONFIG_POLL_SECONDS)
 
     async def _open(self) -> None:
@@ -131,7 +131,7 @@ class Gateway:
                 self._reason = None
                 return
             except RouteIQError as error:
-                self._reason = "the database is unavailable" if isinstance(error, Unavailable) else str(error)
+                self._reason = str(error.detail)
                 self._faults.record("database", error)
             await asyncio.sleep(delay)
             delay = min(delay * 2, LAST_RETRY_SECONDS)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
+from weakref import WeakValueDictionary
 
-from routeiq_plugin.a2a import cards
+from routeiq_plugin.a2a import cards, headers
 from routeiq_plugin.a2a.model import LIMITS, RESERVED_NAMES, Agent
-from routeiq_plugin.errors import Conflict, InvalidRequest, NotFound, PreconditionFailed
+from routeiq_plugin.errors import Conflict, InvalidFields, InvalidRequest, NotFound, PreconditionFailed
 from routeiq_plugin.host import agents as host_agents
+from routeiq_plugin.host import kill_switches
 from routeiq_plugin.host.agents import Fields, Registry
 from routeiq_plugin.host.app import LeaveToStock
+from routeiq_plugin.host.headers import MARKER, restore_headers
 from routeiq_plugin.store.agents import AgentRecord, AgentStore, StaleVersion
 from routeiq_plugin.store.audit import AuditEntry
 
@@ -70,6 +74,7 @@ class AgentDirectory:
         self._registry = registry
         self._guard = guard
         self._rows: dict[str, Agent] = {}
+        self._changing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     # Following the store
 
@@ -208,11 +213,25 @@ class AgentDirectory:
         change: Callable[[AgentRecord, Fields], AgentRecord],
         action: str,
     ) -> Agent:
+        # This worker's writers queue, so that only other workers' can get in between.
+        async with self._changing.setdefault(reference, asyncio.Lock()):
+            return await self._attempt(reference, config, author, precondition, change=change, action=action)
+
+    async def _attempt(
+        self,
+        reference: str,
+        config: Fields,
+        author: Author,
+        precondition: Precondition,
+        *,
+        change: Callable[[AgentRecord, Fields], AgentRecord],
+        action: str,
+    ) -> Agent:
         for _ in range(_ATTEMPTS):
             current = await self._stored(reference, f"Agent with ID {reference} not found")
             precondition.check(current)
             updated = replace(
-                change(current, config),
+                _resealed(change(current, config), config) if current.unreadable else change(current, config),
                 updated_at=max(datetime.now(UTC), current.updated_at),
                 updated_by=author.actor,
             )
@@ -235,8 +254,9 @@ class AgentDirectory:
         record = await self._store.get(reference) or await self._store.by_name(reference)
         if record is not None:
             return record
-        if self._registry.find_stock(reference, self._rows) is not None:
-            raise LeaveToStock
+        stock = self._registry.find_stock(reference, self._rows)
+        if stock is not None:
+            raise LeaveToStock(f"/v1/agents/{stock['agent_id']}")
         raise NotFound(not_found)
 
     async def _check_addresses(self, record: AgentRecord) -> None:
@@ -269,8 +289,8 @@ def _replaced(current: AgentRecord, config: Fields) -> AgentRecord:
         agent_name=config["agent_name"],
         card=_card(current, config.get("agent_card_params")),
         litellm_params=_params(current, config.get("litellm_params") or {}),
-        static_headers=host_agents.restore_headers(config.get("static_headers") or {}, current.static_headers),
-        kill_switch=host_agents.restore_kill_switch_config(config.get("kill_switch"), current.kill_switch),
+        static_headers=_headers(current, config.get("static_headers") or {}),
+        kill_switch=kill_switches.restore(config.get("kill_switch"), current.kill_switch),
         extra_headers=tuple(config.get("extra_headers") or ()),
         access_group_ids=tuple(dict.fromkeys(config.get("access_group_ids") or ())),
         object_permission=config.get("object_permission"),
@@ -301,6 +321,19 @@ def _merged(current: AgentRecord, config: Fields) -> AgentRecord:
     return _replaced(current, {**stored, **config})
 
 
+def _resealed(record: AgentRecord, config: Fields) -> AgentRecord:
+    """Let an agent whose secrets cannot be opened be given new ones; all of them, since none can be kept."""
+    sealed = {name: config[name] for name in ("litellm_params", "static_headers", "kill_switch") if name in config}
+    if not sealed and "agent_card_params" not in config:
+        return record
+    if MARKER in json.dumps(sealed):
+        raise Conflict(
+            f"Agent '{record.agent_name}' was sealed with another key, so '{MARKER}' stands for nothing: "
+            "send its secrets again, or run `routeiq secrets rotate`"
+        )
+    return replace(record, unreadable=False)
+
+
 def _card(current: AgentRecord, card: Mapping[str, Any] | None) -> Mapping[str, Any]:
     if not card:
         return {}
@@ -311,7 +344,20 @@ def _card(current: AgentRecord, card: Mapping[str, Any] | None) -> Mapping[str, 
 def _params(current: AgentRecord, incoming: Mapping[str, Any]) -> Mapping[str, Any]:
     """Restore secrets, and drop what our own answers compute."""
     given = {name: value for name, value in incoming.items() if name != "is_public"}
-    return host_agents.restore_params(given, current.litellm_params)
+    restored = host_agents.restore_params(given, current.litellm_params)
+    key = restored.get("api_key")
+    if isinstance(key, str) and not headers.is_value(key):
+        raise InvalidFields.of("litellm_params.api_key", headers.VALUES)
+    return restored
+
+
+def _headers(current: AgentRecord, incoming: Mapping[str, str]) -> Mapping[str, str]:
+    """Restore secrets, and refuse what could not be sent: each call of the agent would fail."""
+    restored = restore_headers(incoming, current.static_headers)
+    for name, value in restored.items():
+        if not headers.is_name(name) or not headers.is_value(value):
+            raise InvalidFields.of(f"static_headers.{name}", headers.VALUES)
+    return restored
 
 
 def _refuse_identity(config: Fields) -> None:

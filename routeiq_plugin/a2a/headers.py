@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Final
 
@@ -33,6 +34,22 @@ NEVER_PASSED_ON: Final = frozenset(
     }
 )
 """Where a caller's LiteLLM key or session may be, and what belongs to one connection."""
+
+
+VALUES: Final = "Use a header name of RFC 9110 and a value of printable ASCII without spaces around it"
+
+_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE: Final = re.compile(r"(?:[\x21-\x7e](?:[\t\x20-\x7e]*[\x21-\x7e])?)?")
+
+
+def is_name(text: str) -> bool:
+    """Tell whether this can be a header's name (RFC 9110 5.1)."""
+    return _NAME.fullmatch(text) is not None
+
+
+def is_value(text: str) -> bool:
+    """Tell whether HTTP clients send this as a header's value (RFC 9110 5.5, of which they take ASCII)."""
+    return _VALUE.fullmatch(text) is not None
 
 
 def outbound(agent: Agent, incoming: Mapping[str, str], *, user_id: str | None, team_id: str | None) -> dict[str, str]:

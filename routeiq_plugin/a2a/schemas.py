@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -15,23 +15,31 @@ from routeiq_plugin.a2a.directory import Precondition
 from routeiq_plugin.a2a.model import Agent
 from routeiq_plugin.errors import InvalidFields, InvalidRequest, MalformedBody
 from routeiq_plugin.host import agents as host_agents
+from routeiq_plugin.host import headers, kill_switches
 
 _DATETIME: Final = TypeAdapter(datetime)
 _ENTITY_TAG: Final = re.compile(r'^(?:W/)?"(\d+)"$')
+
+MAX_DEPTH: Final = 64
+"""Deepest nesting of a request body; what renders agents gives up far below the parser's own limit."""
+
+
+ADDRESSES: Final = ("api_base", "base_url")
+"""Keys of `litellm_params` that say where a backend is."""
 
 
 def rendered(agent: Agent, *, is_admin: bool, base_url: str) -> dict[str, Any]:
     """Render an agent in LiteLLM's `AgentResponse`: secrets as the marker, and for non-admins no backend at all."""
     fields = dict(agent.fields)
     fields["agent_card_params"] = shown_card(agent, base_url, is_admin=is_admin)
-    fields["litellm_params"] = {
-        **host_agents.redact_params(agent.litellm_params),
-        "is_public": agent.is_public,
-    }
+    params = host_agents.redact_params(agent.litellm_params)
+    if not is_admin:
+        params = {name: value for name, value in params.items() if name not in ADDRESSES}
+    fields["litellm_params"] = {**params, "is_public": agent.is_public}
     fields["jwt_auth_configured"] = host_agents.jwt_auth_is_configured()
     if is_admin:
-        fields["static_headers"] = host_agents.redact_headers(fields.get("static_headers") or {})
-        fields["kill_switch"] = host_agents.redact_kill_switch_config(_plain(fields.get("kill_switch")))
+        fields["static_headers"] = headers.redact_headers(fields.get("static_headers") or {})
+        fields["kill_switch"] = kill_switches.redact(_plain(fields.get("kill_switch")))
     else:
         fields.update(static_headers=None, extra_headers=None, keys=None, kill_switch=None, identity=None)
     return host_agents.answer(fields)
@@ -65,13 +73,47 @@ def _plain(model: Any) -> Mapping[str, Any] | None:
 def json_body(body: bytes) -> Any:
     """Parse a request body; raises `MalformedBody` that says where it breaks."""
     try:
-        return json.loads(body)
+        parsed = json.loads(body, parse_constant=_refuse_constant)
     except json.JSONDecodeError as broken:
         raise MalformedBody(
             f"The request body is not valid JSON: {broken.msg} at line {broken.lineno}, column {broken.colno}"
         ) from None
-    except (UnicodeDecodeError, RecursionError):
-        raise MalformedBody("The request body is not JSON in UTF-8 of a reasonable depth") from None
+    except (ValueError, RecursionError):
+        raise MalformedBody("The request body is not JSON in UTF-8 of a reasonable depth and size of numbers") from None
+    _require_renderable(parsed)
+    return parsed
+
+
+def _refuse_constant(name: str) -> Any:
+    raise MalformedBody(f"The request body is not valid JSON: {name} is not a JSON value")
+
+
+def _require_renderable(parsed: Any) -> None:
+    """Refuse what JSON can spell and no answer could: half of a surrogate pair, or a value that is too deep."""
+    level: list[Any] = [parsed]
+    for _ in range(MAX_DEPTH):
+        if not level:
+            return
+        for value in level:
+            if isinstance(value, str) and not _is_text(value):
+                raise MalformedBody("The request body holds half of a surrogate pair, which is no text")
+        level = [each for value in level for each in _parts(value)]
+    if level:
+        raise MalformedBody(f"The request body is nested deeper than {MAX_DEPTH} levels")
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return (*value.keys(), *value.values())
+    return value if isinstance(value, list) else ()
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def precondition(if_match: str | None, body: Any = None) -> Precondition:

@@ -7,28 +7,23 @@ from functools import cache
 from typing import Any, Final
 
 import litellm
-from litellm.constants import REDACTED_BY_LITELM_STRING
 from litellm.proxy.agent_endpoints.agent_registry import (
     _restore_redacted_litellm_params,
     global_agent_registry,
     redact_sensitive_agent_litellm_params,
 )
-from litellm.proxy.agent_endpoints.kill_switch import redact_kill_switch, restore_kill_switch
-from litellm.types.agents import AgentConfig, AgentKillSwitchConfig, AgentResponse, PatchAgentRequest
+from litellm.types.agents import AgentConfig, AgentResponse, PatchAgentRequest
 from pydantic import TypeAdapter, ValidationError
 
 from routeiq_plugin.errors import InvalidFields
 from routeiq_plugin.host.process import proxy_server
-
-MARKER: Final[str] = REDACTED_BY_LITELM_STRING
-"""What stands for a secret in answers; sent back, it means "keep what you have"."""
 
 READ_ONLY: Final = frozenset(AgentResponse.model_fields) - frozenset(AgentConfig.__annotations__)
 """Fields of an answer that are no input: a client that reads, edits and writes an agent sends them back."""
 
 Fields = dict[str, Any]
 
-__all__ = ["MARKER", "AgentConfig", "AgentResponse", "Fields", "PatchAgentRequest", "Registry"]
+__all__ = ["AgentConfig", "AgentResponse", "Fields", "PatchAgentRequest", "Registry"]
 
 
 @cache
@@ -86,40 +81,6 @@ def redact_params(params: Mapping[str, Any]) -> Fields:
 def restore_params(incoming: Mapping[str, Any], stored: Mapping[str, Any]) -> Fields:
     """Put stored secrets back where the caller sent the marker or left the key out (LiteLLM's rule)."""
     return dict(_restore_redacted_litellm_params(incoming=dict(incoming), existing=dict(stored)))
-
-
-def redact_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """Replace each header value by the marker: LiteLLM shows them to admins, we show them to nobody."""
-    return dict.fromkeys(headers, MARKER)
-
-
-def restore_headers(incoming: Mapping[str, str], stored: Mapping[str, str]) -> dict[str, str]:
-    """Put stored header values back behind the marker; one that was never stored is dropped."""
-    return {
-        name: stored.get(name, "") if value == MARKER else value
-        for name, value in incoming.items()
-        if value != MARKER or name in stored
-    }
-
-
-def redact_kill_switch_config(config: Mapping[str, Any] | None) -> Fields | None:
-    """Replace the webhook's credentials, and every header value, by the marker."""
-    if config is None:
-        return None
-    redacted: Fields = redact_kill_switch(AgentKillSwitchConfig.model_validate(config)).model_dump(mode="json")
-    return {**redacted, "headers": redact_headers(redacted.get("headers") or {})}
-
-
-def restore_kill_switch_config(incoming: Mapping[str, Any] | None, stored: Mapping[str, Any] | None) -> Fields | None:
-    """Put the webhook's stored credentials and headers back behind the marker."""
-    if incoming is None:
-        return None
-    existing = AgentKillSwitchConfig.model_validate(stored) if stored else None
-    restored: Fields = restore_kill_switch(AgentKillSwitchConfig.model_validate(incoming), existing).model_dump(
-        mode="json"
-    )
-    kept = (stored or {}).get("headers") or {}
-    return {**restored, "headers": restore_headers(restored.get("headers") or {}, kept)}
 
 
 def jwt_auth_is_configured() -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
+from urllib.parse import quote
 
 from fastapi import APIRouter
 from fastapi.openapi.utils import get_openapi
@@ -25,7 +26,14 @@ _READS_A_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 
 
 class LeaveToStock(Exception):
-    """The object is LiteLLM's: let the stock handler of the same path answer this request."""
+    """The object is LiteLLM's: let the stock handler answer this request.
+
+    `path`, below `SERVER_ROOT_PATH`, says where stock has it when the request came under a name of ours.
+    """
+
+    def __init__(self, path: str | None = None) -> None:
+        super().__init__(path)
+        self.path = path
 
 
 def route_path(scope: Scope) -> str:
@@ -66,8 +74,11 @@ class OwnedRoutes(BaseRoute):
                 scope[BODY] = await _read_body(scope, receive)
                 receive = replay(scope[BODY], receive)
             await scope[_ROUTE].handle(scope, receive, send)
-        except LeaveToStock:
+        except LeaveToStock as left:
             scope[_LEFT_TO_STOCK] = True
+            if left.path is not None:
+                scope["path"] = str(scope.get("root_path", "")).rstrip("/") + left.path
+                scope["raw_path"] = quote(scope["path"]).encode()
             if BODY in scope:
                 receive = replay(scope[BODY], receive)
             await proxy_server().app.router(scope, receive, send)

@@ -6,6 +6,7 @@ import importlib
 import inspect
 from dataclasses import dataclass
 from importlib.metadata import version
+from operator import attrgetter
 from typing import Any, Final
 
 from routeiq_plugin.errors import IncompatibleHost
@@ -21,6 +22,10 @@ class Seam:
     module: str
     name: str
     parameters: tuple[str, ...] = ()
+    formerly: str | None = None
+    """The name under which the oldest supported version has it."""
+    since: str | None = None
+    """Newer than the oldest supported version: its absence costs one feature, not the boot."""
 
     @property
     def label(self) -> str:
@@ -57,16 +62,17 @@ SEAMS: Final = (
     Seam("litellm.proxy.agent_endpoints.agent_registry", "global_agent_registry.get_agent_list"),
     Seam("litellm.proxy.agent_endpoints.agent_registry", "redact_sensitive_agent_litellm_params"),
     Seam("litellm.proxy.agent_endpoints.agent_registry", "_restore_redacted_litellm_params", ("incoming", "existing")),
-    Seam("litellm.proxy.agent_endpoints.kill_switch", "redact_kill_switch"),
-    Seam("litellm.proxy.agent_endpoints.kill_switch", "restore_kill_switch"),
+    Seam("litellm.proxy.agent_endpoints.kill_switch", "redact_kill_switch", since="1.104"),
+    Seam("litellm.proxy.agent_endpoints.kill_switch", "restore_kill_switch", since="1.104"),
     Seam("litellm.types.agents", "AgentConfig"),
     Seam("litellm.types.agents", "PatchAgentRequest"),
     Seam("litellm.types.agents", "AgentResponse.model_fields"),
-    Seam("litellm.types.agents", "AgentKillSwitchConfig"),
+    Seam("litellm.types.agents", "AgentKillSwitchConfig", since="1.104"),
     Seam("litellm.constants", "REDACTED_BY_LITELM_STRING"),
-    Seam("litellm.proxy.common_utils.encrypt_decrypt_utils", "get_salt_key"),
+    Seam("litellm.proxy.common_utils.encrypt_decrypt_utils", "get_salt_key", formerly="_get_salt_key"),
     Seam("litellm.proxy.common_utils.encrypt_decrypt_utils", "encrypt_value_helper", ("value", "new_encryption_key")),
-    Seam("litellm.proxy.common_utils.encrypt_decrypt_utils", "decrypt_if_encrypted_with", ("value", "signing_key")),
+    Seam("litellm.proxy.common_utils.encrypt_decrypt_utils", "decrypt_value", ("value", "signing_key")),
+    Seam("litellm.proxy.common_utils.encrypt_decrypt_utils", "_decrypt_aes_gcm", ("value", "signing_key")),
     Seam("litellm", "public_agent_groups"),
 )
 """Every name; `host/` imports nothing else of LiteLLM."""
@@ -74,10 +80,13 @@ SEAMS: Final = (
 
 def resolve(seam: Seam) -> Any:
     """Find the object behind a seam; raises `AttributeError` or `ImportError` when it has gone."""
-    found: Any = importlib.import_module(seam.module)
-    for part in seam.name.split("."):
-        found = getattr(found, part)
-    return found
+    module = importlib.import_module(seam.module)
+    try:
+        return attrgetter(seam.name)(module)
+    except AttributeError:
+        if seam.formerly is None:
+            raise
+        return attrgetter(seam.formerly)(module)
 
 
 def missing(seam: Seam) -> str | None:
@@ -85,6 +94,8 @@ def missing(seam: Seam) -> str | None:
     try:
         found = resolve(seam)
     except (ImportError, AttributeError) as gone:
+        if seam.since is not None:
+            return None
         return f"{seam.label} ({gone})"
     if not seam.parameters:
         return None

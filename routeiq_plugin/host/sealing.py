@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 from collections.abc import Callable
 from typing import Final
 
-from litellm.proxy.common_utils.encrypt_decrypt_utils import (
-    decrypt_if_encrypted_with,
-    encrypt_value_helper,
-    get_salt_key,
-)
+from litellm.proxy.common_utils import encrypt_decrypt_utils as litellm_sealing
 
 from routeiq_plugin.errors import CannotOpen, Unavailable
 
 _FINGERPRINT_CONTEXT: Final = b"routeiq-sealing"
+_AES_GCM: Final = "v2:gcm:"
+"""How LiteLLM marks values of its `aes-256-gcm` setting; older ones carry no mark."""
+
+
+def salt_key() -> str | None:
+    """Return the key that LiteLLM seals with now (it renamed the function in 1.104)."""
+    lookup = getattr(litellm_sealing, "get_salt_key", None) or litellm_sealing._get_salt_key
+    key: str | None = lookup()
+    return key
 
 
 class SaltKeySealer:
     """Seals with `LITELLM_SALT_KEY`, or with the master key where that is unset; looked up at each use."""
 
-    def __init__(self, key: Callable[[], str | None] = get_salt_key) -> None:
+    def __init__(self, key: Callable[[], str | None] = salt_key) -> None:
         self._lookup = key
 
     @property
@@ -31,14 +37,17 @@ class SaltKeySealer:
 
     def seal(self, plain: str) -> str:
         """Encrypt in LiteLLM's format (its `encryption_algorithm` setting decides which)."""
-        return str(encrypt_value_helper(value=plain, new_encryption_key=self._key()))
+        return str(litellm_sealing.encrypt_value_helper(value=plain, new_encryption_key=self._key()))
 
     def open(self, sealed: str) -> str:
         """Decrypt; raises `CannotOpen` for another key or a damaged value."""
-        plain = decrypt_if_encrypted_with(value=sealed, signing_key=self._key())
-        if plain is None:
-            raise CannotOpen("sealed with another key, or damaged")
-        return str(plain)
+        key = self._key()
+        try:
+            if sealed.startswith(_AES_GCM):
+                return str(litellm_sealing._decrypt_aes_gcm(value=sealed, signing_key=key))
+            return str(litellm_sealing.decrypt_value(value=base64.urlsafe_b64decode(sealed), signing_key=key))
+        except Exception as failure:  # base64, nacl and AES-GCM each raise a type of their own
+            raise CannotOpen from failure
 
     def _key(self) -> str:
         key = self._lookup()

@@ -127,7 +127,7 @@ def _is_wide(entry: str) -> bool:
 
 async def _database(settings: Settings, sealer: Sealer | None) -> AsyncIterator[Finding]:
     try:
-        database = Database(settings.database_url)
+        database = Database(settings.database_url, create=False)
     except RouteIQError as wrong:
         yield Finding("database", Verdict.FAILED, str(wrong))
         return

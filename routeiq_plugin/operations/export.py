@@ -10,7 +10,8 @@ from typing import Any
 import yaml
 
 from routeiq_plugin.host import agents as host_agents
-from routeiq_plugin.host.agents import MARKER
+from routeiq_plugin.host import kill_switches
+from routeiq_plugin.host.headers import MARKER, redact_headers
 from routeiq_plugin.store.agents import AgentRecord
 
 _SETTINGS = (
@@ -53,10 +54,10 @@ def _entry(record: AgentRecord, secrets: dict[str, str]) -> dict[str, Any]:
         "agent_card_params": dict(record.card),
         **{name: list(value) if isinstance(value, tuple) else value for name, value in settings.items() if value},
     }
-    redacted = host_agents.redact_kill_switch_config(record.kill_switch)
+    redacted = kill_switches.redact(record.kill_switch)
     for name, value, shown in (
         ("litellm_params", dict(record.litellm_params), host_agents.redact_params(record.litellm_params)),
-        ("static_headers", dict(record.static_headers), host_agents.redact_headers(record.static_headers)),
+        ("static_headers", dict(record.static_headers), redact_headers(record.static_headers)),
         ("kill_switch", record.kill_switch, redacted),
     ):
         if value:
