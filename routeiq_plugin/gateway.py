@@ -20,7 +20,7 @@ from routeiq_plugin.errors import CannotOpen, RouteIQError, Unavailable
 from routeiq_plugin.host.agents import Registry
 from routeiq_plugin.host.app import OwnedRoutes, mount, shadowed
 from routeiq_plugin.host.auth import Caller
-from routeiq_plugin.host.lifecycle import before_shutdown, config_is_loaded
+from routeiq_plugin.host.lifecycle import before_shutdown, config_is_loaded, server_log
 from routeiq_plugin.host.process import has_own_database
 from routeiq_plugin.host.sealing import SaltKeySealer
 from routeiq_plugin.operations.faults import Faults
@@ -94,7 +94,7 @@ class Gateway:
         await self._clients.aclose()
         await self._database.close()
         if tasks:
-            logger.info("routeiq: stopped")
+            server_log.info("routeiq: stopped")
 
     async def ready(self) -> None:
         """Return when the registry is loaded; raises `Unavailable` with the reason when that takes too long."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import urlsplit, urlunsplit
 
+from routeiq_plugin.a2a import cards
 from routeiq_plugin.a2a.headers import outbound
 from routeiq_plugin.a2a.model import Agent
 from routeiq_plugin.errors import BackendError
@@ -113,11 +114,9 @@ class Backends:
 
     async def _card(self, agent: Agent) -> tuple[AgentCard, float]:
         """Find out how to speak to the backend: its own card, else the registered one."""
-        from a2a.client.card_resolver import parse_agent_card
-
         registered = str(agent.backend_url)
         own = await self._own_card(agent, registered)
-        card = own if own is not None else parse_agent_card(json.loads(json.dumps(dict(agent.card))))
+        card = own if own is not None else cards.parsed(agent.card, agent.name)
         if not card.supported_interfaces:
             raise BackendError(f"Agent '{agent.name}' has a card that names no interface")
         usable = [each for each in card.supported_interfaces if each.protocol_binding in _BINDINGS]

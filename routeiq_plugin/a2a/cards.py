@@ -5,12 +5,16 @@ The rules of what is kept are those of LiteLLM's `merge_agent_card` (1.106.2), c
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from routeiq_plugin.errors import InvalidRequest
+from routeiq_plugin.errors import BackendError, InvalidRequest
+
+if TYPE_CHECKING:
+    from a2a.types.a2a_pb2 import AgentCard
 
 SERVED_VERSIONS: Final = ("0.3", "1.0")
 DEFAULT_VERSION: Final = "1.0"
@@ -130,19 +134,29 @@ def public(card: Mapping[str, Any], *, name: str, gateway_url: str, provider_url
     """Render the card that A2A clients of either protocol version discover.
 
     The 1.0 shape with both interfaces, and the 0.3 keys beside it, as the a2a-sdk serves its own. A backend's
-    signature is dropped: it does not cover what we serve.
+    signature is dropped: it does not cover what we serve. Raises `BackendError` as `parsed` does.
     """
-    from a2a.client.card_resolver import parse_agent_card
     from a2a.server.request_handlers.response_helpers import agent_card_to_dict
     from a2a.types.a2a_pb2 import AgentInterface
 
     document = shown(card, name=name, gateway_url=gateway_url, provider_url=provider_url, backend_url=None)
     document["description"] = document.get("description") or name
-    parsed = parse_agent_card(document)
-    del parsed.supported_interfaces[:]
+    card_of_agent = parsed(document, name)
+    del card_of_agent.supported_interfaces[:]
     for version in reversed(SERVED_VERSIONS):
-        parsed.supported_interfaces.append(
+        card_of_agent.supported_interfaces.append(
             AgentInterface(url=gateway_url, protocol_binding="JSONRPC", protocol_version=version)
         )
-    served: Card = agent_card_to_dict(parsed)
+    served: Card = agent_card_to_dict(card_of_agent)
     return served
+
+
+def parsed(card: Mapping[str, Any], name: str) -> AgentCard:
+    """Read a card as the a2a-sdk does; raises `BackendError` for one that A2A cannot mean."""
+    from a2a.client.card_resolver import parse_agent_card
+    from google.protobuf.json_format import ParseError
+
+    try:
+        return parse_agent_card(copy.deepcopy(dict(card)))  # the SDK edits what it reads
+    except ParseError as unreadable:
+        raise BackendError(f"Agent '{name}' has a card that is not an A2A agent card") from unreadable

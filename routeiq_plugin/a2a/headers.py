@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from routeiq_plugin.a2a.model import Agent
+from routeiq_plugin.errors import InvalidRequest
 
 OUTBOUND: Final = "routeiq.a2a.outbound"
 """Key of the ASGI scope under which the route leaves a call's composed headers for the relay."""
@@ -14,27 +15,38 @@ OUTBOUND: Final = "routeiq.a2a.outbound"
 PASSED_ON: Final = ("a2a-extensions", "x-a2a-extensions", "traceparent", "tracestate")
 """Part of the protocol, or of tracing: every backend gets them."""
 
-NEVER_PASSED_ON: Final = frozenset(
+CREDENTIALS: Final = frozenset(
     {
         "api-key",
         "authorization",
-        "connection",
-        "content-length",
-        "content-type",
         "cookie",
-        "host",
         "ocp-apim-subscription-key",
         "proxy-authorization",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
         "x-api-key",
         "x-goog-api-key",
     }
 )
-"""Where a caller's LiteLLM key or session may be, and what belongs to one connection."""
+"""Where a caller's LiteLLM key or session may be."""
 
+OURS: Final = frozenset(
+    {
+        "a2a-version",
+        "accept-encoding",
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "expect",
+        "host",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+"""What describes our own request to the backend, or one connection (RFC 9110 7.6.1)."""
 
 VALUES: Final = "Use a header name of RFC 9110 and a value of printable ASCII without spaces around it"
 
@@ -57,6 +69,7 @@ def outbound(agent: Agent, incoming: Mapping[str, str], *, user_id: str | None, 
 
     Sources in order: protocol headers, `extra_headers` that the agent allows, LiteLLM's convention
     `x-a2a-<id or name>-<header>`, the bearer token of `litellm_params.api_key`, `static_headers`, LiteLLM's own.
+    Raises `InvalidRequest` for a header that cannot be sent.
     """
     composed: dict[str, str] = {}
     for name, value in (
@@ -67,6 +80,8 @@ def outbound(agent: Agent, incoming: Mapping[str, str], *, user_id: str | None, 
         *(agent.fields.get("static_headers") or {}).items(),
         *_litellm(agent, incoming, user_id, team_id),
     ):
+        if not is_name(name) or not is_value(str(value)):
+            raise InvalidRequest(f"header {name!r} cannot be sent to the agent. {VALUES}")
         composed = {key: kept for key, kept in composed.items() if key.lower() != name.lower()}
         composed[name] = str(value)
     return composed
@@ -87,12 +102,18 @@ def _addressed(agent: Agent, incoming: Mapping[str, str]) -> Iterator[tuple[str,
     for alias in (agent.agent_id.lower(), agent.name.lower()):
         prefix = f"x-a2a-{alias}-"
         for name, value in incoming.items():
-            if name.startswith(prefix) and name != prefix:
+            # Credentials too: what a caller addresses to the agent by name is meant for it.
+            if name.startswith(prefix) and name != prefix and _may_be_set(name.removeprefix(prefix)):
                 yield name.removeprefix(prefix), value
 
 
 def _may_pass(name: str) -> bool:
-    return name not in NEVER_PASSED_ON and not name.startswith(("x-litellm-", "sec-"))
+    return name not in CREDENTIALS and _may_be_set(name)
+
+
+def _may_be_set(name: str) -> bool:
+    """Tell whether a caller may choose it; backends trust `X-LiteLLM-*` to be LiteLLM's own word."""
+    return name not in OURS and not name.startswith(("x-litellm-", "sec-"))
 
 
 def _token(agent: Agent) -> Iterator[tuple[str, str]]:

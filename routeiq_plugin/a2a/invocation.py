@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Awaitable
 from typing import Any, Final
 
@@ -17,13 +18,23 @@ from routeiq_plugin.a2a.access import Action
 from routeiq_plugin.a2a.model import Agent
 from routeiq_plugin.a2a.routes import KEY, TAG
 from routeiq_plugin.a2a.service import AgentGateway
-from routeiq_plugin.errors import BackendError, Forbidden, InvalidRequest, NotFound, RouteIQError, Unavailable, wire
+from routeiq_plugin.errors import (
+    BackendError,
+    Forbidden,
+    InvalidRequest,
+    MalformedBody,
+    NotFound,
+    RouteIQError,
+    Unavailable,
+    wire,
+)
 from routeiq_plugin.host.app import BODY, LeaveToStock
 from routeiq_plugin.host.auth import ANY_KEY, Caller, authenticate
-from routeiq_plugin.host.config import base_url
+from routeiq_plugin.host.config import base_url, key_header
 
 CLIENT_LEFT: Final = 499
 """What proxies log for a client that did not wait (nginx's number); nobody receives it."""
+_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 def invocation_routes(gateway: AgentGateway) -> APIRouter:
@@ -55,23 +66,27 @@ def invocation_routes(gateway: AgentGateway) -> APIRouter:
     async def invoke_agent(agent_id: str, request: Request) -> Response:
         """Relay a JSON-RPC call in either protocol version; `method` in the body decides what is done."""
         call = _call(request.scope[BODY])
-        caller = await authenticate(request, path=f"/a2a/{agent_id}", body=call)
+        caller = await authenticate(request, path=f"/a2a/{agent_id}", body=call or {})
         await gateway.ready()
         try:
             agent = await _callable(gateway, caller, agent_id)
+            if call is None:
+                raise MalformedBody("The request body is not JSON in UTF-8 of a reasonable depth")
             return await _relayed(gateway, caller, agent, request, call.get("method"))
         except (NotFound, InvalidRequest, BackendError, Unavailable) as error:
-            return _jsonrpc_error(call.get("id"), error)
+            return _jsonrpc_error((call or {}).get("id"), error)
 
     return router
 
 
-def _call(body: bytes) -> dict[str, Any]:
-    """Read what LiteLLM's checks may look at; what is not an object is left to the dispatcher to refuse."""
+def _call(body: bytes) -> dict[str, Any] | None:
+    """Read what LiteLLM's checks may look at, None for no JSON; other than objects the dispatcher will refuse."""
     try:
         call = json.loads(body)
+        if _SURROGATE.search(body):
+            json.dumps(call, ensure_ascii=False).encode()  # half a pair is no character, and no parser behind takes it
     except (ValueError, RecursionError):
-        return {}
+        return None
     return call if isinstance(call, dict) else {}
 
 
@@ -83,7 +98,7 @@ async def _callable(gateway: AgentGateway, caller: Caller, reference: str) -> Ag
     if agent.unreadable:
         raise Unavailable(f"Agent '{reference}' was sealed with another key; see `routeiq secrets rotate`", 60)
     if agent.is_bridged:
-        raise LeaveToStock
+        raise LeaveToStock(f"/a2a/{agent.agent_id}")  # the one spelling that every LiteLLM serves
     if agent.backend_url is None:
         raise InvalidRequest(f"Agent '{reference}' has no URL configured")
     return agent
@@ -93,7 +108,8 @@ async def _relayed(gateway: AgentGateway, caller: Caller, agent: Agent, request:
     connection = await gateway.backends.connection(agent)
     from routeiq_plugin.a2a.relay import assume_version
 
-    incoming = {name.lower(): value for name, value in request.headers.items()}
+    key = key_header()
+    incoming = {name.lower(): value for name, value in request.headers.items() if name.lower() != key}
     request.scope[headers.OUTBOUND] = headers.outbound(agent, incoming, user_id=caller.user_id, team_id=caller.team_id)
     assume_version(request, method)
     return await _unless_client_leaves(request, connection.dispatcher.handle_requests(request))
@@ -122,9 +138,9 @@ async def _disconnected(request: Request) -> None:
 
 
 def _jsonrpc_error(call_id: Any, error: RouteIQError) -> Response:
-    """Answer in JSON-RPC: a backend's failure inside HTTP 200, the gateway's own word with its status."""
+    """Answer in JSON-RPC: what the protocol has a code for inside HTTP 200, the gateway's own word with its status."""
     how = wire(error)
     known_id = call_id if isinstance(call_id, str | int) and not isinstance(call_id, bool) else None
     body = {"jsonrpc": "2.0", "id": known_id, "error": {"code": how.jsonrpc, "message": str(error.detail)}}
-    status = 200 if isinstance(error, BackendError) else how.status
+    status = 200 if isinstance(error, BackendError | MalformedBody) else how.status
     return JSONResponse(body, status, dict(error.headers))

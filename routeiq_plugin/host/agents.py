@@ -21,6 +21,9 @@ from routeiq_plugin.host.process import proxy_server
 READ_ONLY: Final = frozenset(AgentResponse.model_fields) - frozenset(AgentConfig.__annotations__)
 """Fields of an answer that are no input: a client that reads, edits and writes an agent sends them back."""
 
+_NULL_IN_ANSWERS: Final = "object_permission"
+"""LiteLLM answers null here and takes none back; a client that writes back what it read means "no permission"."""
+
 Fields = dict[str, Any]
 
 __all__ = ["AgentConfig", "AgentResponse", "Fields", "PatchAgentRequest", "Registry"]
@@ -42,8 +45,11 @@ def parse_patch(body: Any) -> Fields:
 
 
 def _parse(body: Any, shape: Any) -> Fields:
+    unset = {}
     if isinstance(body, Mapping):
         _refuse_unknown(body, frozenset(shape.__annotations__))
+        unset = {name: None for name, value in body.items() if name == _NULL_IN_ANSWERS and value is None}
+        body = {name: value for name, value in body.items() if name not in unset}
     try:
         parsed = _adapter(shape).validate_python(body)
         # Cards are free-form by contract: what the typed dict does not name is kept as it was sent.
@@ -52,7 +58,7 @@ def _parse(body: Any, shape: Any) -> Fields:
         raise InvalidFields(_located(invalid)) from None
     if isinstance(body.get("agent_card_params"), Mapping):
         fields["agent_card_params"] = dict(body["agent_card_params"])
-    return fields
+    return fields | unset
 
 
 def _located(invalid: ValidationError) -> Sequence[Mapping[str, Any]]:

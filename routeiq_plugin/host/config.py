@@ -25,6 +25,12 @@ def declared_master_key() -> str | None:
     return general.get("master_key") or os.environ.get("LITELLM_MASTER_KEY")
 
 
+def key_header() -> str | None:
+    """Return the header in which callers send their key, in lower case, when the operator chose one."""
+    chosen = proxy_server().general_settings.get("litellm_key_header_name")
+    return str(chosen).lower() if chosen else None
+
+
 def base_url(request: Request, public_url: str | None) -> str:
     """Return the address under which this caller reaches the proxy, without trailing slash.
 

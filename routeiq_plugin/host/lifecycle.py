@@ -12,6 +12,9 @@ from routeiq_plugin.host.process import proxy_server
 
 logger = logging.getLogger(__name__)
 
+server_log = logging.getLogger("uvicorn.error")
+"""Where the server tells its own start and stop: shown at INFO by default, as our own loggers are not."""
+
 
 def config_is_loaded() -> bool:
     """Tell whether LiteLLM has taken over the master key of its config: what it sealed with before may differ."""

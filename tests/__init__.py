@@ -1,0 +1,1 @@
+"""Everything is proved over public HTTP against a stock `litellm` process; fakes stand in only for LLM providers."""

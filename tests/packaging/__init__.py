@@ -1,0 +1,1 @@
+"""What a user gets from `pip install`."""

@@ -1,0 +1,1 @@
+"""What LiteLLM did before the plugin came, it does with the plugin."""
