@@ -38,6 +38,10 @@ logger = logging.getLogger(__name__)
 
 PATIENCE_SECONDS: Final = 3.0
 """How long a request waits for a registry that is still loading."""
+NOT_YET: Final = (
+    "RouteIQ cannot serve this yet: its database cannot be used; proxy admins find the details in /router/info"
+)
+"""Any key may read this; the details name hosts and paths."""
 FIRST_RETRY_SECONDS: Final = 0.5
 LAST_RETRY_SECONDS: Final = 15.0
 MIRROR_SECONDS: Final = 5.0
@@ -97,7 +101,7 @@ class Gateway:
             server_log.info("routeiq: stopped")
 
     async def ready(self) -> None:
-        """Return when the registry is loaded; raises `Unavailable` with the reason when that takes too long."""
+        """Return when the registry is loaded; raises `Unavailable` when that takes too long."""
         if self._loaded.is_set():
             return
         if self._reason is None:
@@ -106,7 +110,7 @@ class Gateway:
             except TimeoutError:
                 raise Unavailable("RouteIQ is still starting", retry_after=PATIENCE_SECONDS) from None
             return
-        raise Unavailable(f"RouteIQ cannot serve this yet: {self._reason}", retry_after=PATIENCE_SECONDS)
+        raise Unavailable(NOT_YET, retry_after=PATIENCE_SECONDS)
 
     async def _run(self) -> None:
         if not self._settings.a2a.enabled:

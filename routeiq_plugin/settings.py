@@ -121,7 +121,7 @@ class Settings(Section):
             ("reload", self.reload, ReloadSettings()),
         ):
             if given != planned:
-                raise ValueError(f"{path}: not available in this version, remove it")
+                raise ValueError(f"{SECTION}.{path} is not available in this version, remove it")
         return self
 
 
@@ -132,8 +132,9 @@ def parse(section: Mapping[str, Any] | None) -> Settings:
     try:
         return Settings.model_validate(dict(section or {}))
     except ValidationError as invalid:
+        # Never "database_url: ...": LiteLLM's log filter takes what follows for a secret and hides the key's name too.
         lines = [
-            f"{'.'.join((SECTION, *(str(part) for part in error['loc'])))}: {error['msg']}"
+            f"{'.'.join((SECTION, *(str(part) for part in error['loc'])))} is wrong: {error['msg']}"
             for error in invalid.errors(include_input=False, include_url=False)
         ]
         raise SettingsError("; ".join(lines)) from None

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 from routeiq_plugin.a2a import cards
 from routeiq_plugin.a2a.headers import outbound
 from routeiq_plugin.a2a.model import Agent
-from routeiq_plugin.errors import BackendError
+from routeiq_plugin.errors import AddressRefused, BackendError
 
 if TYPE_CHECKING:
     from a2a.server.routes.jsonrpc_dispatcher import JsonRpcDispatcher
@@ -37,6 +37,10 @@ _SDK: Final = (
     "a2a.client.card_resolver",
     "a2a.compat.v0_3.jsonrpc_transport",
 )
+
+
+NOT_CALLED: Final = "the agent's address is not one that this gateway calls; ask its administrator"
+"""What a caller hears of an address that the guard refuses: which one and why is for the log alone."""
 
 
 class ClientFactory(Protocol):
@@ -135,6 +139,9 @@ class Backends:
         for path in _WELL_KNOWN:
             try:
                 return await resolver.get_agent_card(relative_card_path=path, http_kwargs={"headers": headers})
+            except AddressRefused as refused:
+                logger.warning("routeiq: agent %s is not called: %s", agent.agent_id, refused)
+                raise BackendError(NOT_CALLED) from refused
             except AgentCardResolutionError as unresolved:
                 logger.info(
                     "routeiq: agent %s: no card at %s (status %s)", agent.agent_id, path, unresolved.status_code

@@ -46,7 +46,9 @@ from a2a.utils.errors import (
 )
 from starlette.requests import Request
 
+from routeiq_plugin.a2a.backends import NOT_CALLED
 from routeiq_plugin.a2a.headers import OUTBOUND
+from routeiq_plugin.errors import AddressRefused
 from routeiq_plugin.outbound import backend_error
 
 LATER: Final = "The gateway does not relay this method yet"
@@ -201,4 +203,5 @@ def _raise_as_a2a(failure: Exception) -> NoReturn:
         raise failure
     if isinstance(failure, A2AClientError) and failure.__cause__ is None:
         raise InternalError(message="The agent's answer is not one that A2A defines") from failure
-    raise InternalError(message=str(backend_error(failure).detail)) from failure
+    told = backend_error(failure)
+    raise InternalError(message=NOT_CALLED if isinstance(told, AddressRefused) else str(told.detail)) from failure

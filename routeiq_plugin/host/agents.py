@@ -24,6 +24,9 @@ READ_ONLY: Final = frozenset(AgentResponse.model_fields) - frozenset(AgentConfig
 _NULL_IN_ANSWERS: Final = "object_permission"
 """LiteLLM answers null here and takes none back; a client that writes back what it read means "no permission"."""
 
+_OUTSIDE_LITELLMS_TYPES: Final = frozenset({"securitySchemes", "security"})
+"""Of a card: LiteLLM's types know neither 1.0's form nor 0.3's `"in"`, and would refuse official cards."""
+
 Fields = dict[str, Any]
 
 __all__ = ["AgentConfig", "AgentResponse", "Fields", "PatchAgentRequest", "Registry"]
@@ -51,7 +54,7 @@ def _parse(body: Any, shape: Any) -> Fields:
         unset = {name: None for name, value in body.items() if name == _NULL_IN_ANSWERS and value is None}
         body = {name: value for name, value in body.items() if name not in unset}
     try:
-        parsed = _adapter(shape).validate_python(body)
+        parsed = _adapter(shape).validate_python(_typed(body))
         # Cards are free-form by contract: what the typed dict does not name is kept as it was sent.
         fields: Fields = _adapter(Fields).dump_python(dict(parsed), mode="json")
     except ValidationError as invalid:
@@ -59,6 +62,16 @@ def _parse(body: Any, shape: Any) -> Fields:
     if isinstance(body.get("agent_card_params"), Mapping):
         fields["agent_card_params"] = dict(body["agent_card_params"])
     return fields | unset
+
+
+def _typed(body: Any) -> Any:
+    card = body.get("agent_card_params") if isinstance(body, Mapping) else None
+    if not isinstance(card, Mapping):
+        return body
+    return {
+        **body,
+        "agent_card_params": {name: value for name, value in card.items() if name not in _OUTSIDE_LITELLMS_TYPES},
+    }
 
 
 def _located(invalid: ValidationError) -> Sequence[Mapping[str, Any]]:

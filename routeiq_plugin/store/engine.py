@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlmodel import col, delete, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from routeiq_plugin.errors import InvalidRequest, RouteIQError
+from routeiq_plugin.errors import InvalidRequest, RouteIQError, SettingsError
 from routeiq_plugin.store import postgresql, schema, sqlite
 from routeiq_plugin.store.failures import DatabaseUnavailable, translated
 from routeiq_plugin.store.location import Kind, Location, locate
@@ -149,7 +149,11 @@ class Database:
 
     async def _ensure_open(self) -> None:
         if not self._opened or self._replaced():
-            await self.open()
+            try:
+                await self.open()
+            except SettingsError as wrong:
+                # Told in full when we start; whoever reads or writes meanwhile must not learn of paths.
+                raise DatabaseUnavailable(str(wrong)) from wrong
 
     def _replaced(self) -> bool:
         path = self.location.path

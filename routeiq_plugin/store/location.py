@@ -43,9 +43,9 @@ def locate(url: str) -> Location:
         parsed = make_url(url)
         kind = _KINDS.get(parsed.drivername)
     except Exception:  # noqa: BLE001  parsers quote the part they choke on, which may be the password
-        raise SettingsError(f"routeiq.database_url: not a database URL; {_FORMS}") from None
+        raise SettingsError(f"routeiq.database_url is wrong: not a database URL; {_FORMS}") from None
     if kind is None:
-        raise SettingsError(f"routeiq.database_url: unknown scheme; {_FORMS}")
+        raise SettingsError(f"routeiq.database_url is wrong: unknown scheme; {_FORMS}")
     return _sqlite(url) if kind == "sqlite" else _postgresql(parsed)
 
 
@@ -53,9 +53,11 @@ def _sqlite(url: str) -> Location:
     # The path is taken as it is written: releases of SQLAlchemy differ in whether they decode %41.
     _, separator, name = url.partition(":///")
     if "?" in name or (not separator and url.partition("://")[2]):
-        raise SettingsError("routeiq.database_url: a SQLite URL is sqlite:///relative.db or sqlite:////absolute.db")
+        raise SettingsError(
+            "routeiq.database_url is wrong: a SQLite URL is sqlite:///relative.db or sqlite:////absolute.db"
+        )
     if name in ("", ":memory:"):
-        raise SettingsError("routeiq.database_url: a database in memory would forget every agent; name a file")
+        raise SettingsError("routeiq.database_url is wrong: a database in memory would forget every agent; name a file")
     path = Path(name).expanduser().absolute()
     return Location(
         kind="sqlite",
@@ -68,7 +70,7 @@ def _sqlite(url: str) -> Location:
 
 def _postgresql(parsed: URL) -> Location:
     if "@" in (parsed.database or ""):
-        raise SettingsError("routeiq.database_url: write / @ : ? # % in a password as %2F %40 %3A %3F %23 %25")
+        raise SettingsError("routeiq.database_url is wrong: write / @ : ? # % in a password as %2F %40 %3A %3F %23 %25")
     hidden = {name: "hidden" if name in _SECRET_OPTIONS else value for name, value in parsed.query.items()}
     safe = parsed.set(drivername="postgresql", query=hidden).render_as_string(hide_password=True)
     return Location(kind="postgresql", safe=safe, url=parsed.set(drivername="postgresql+psycopg"))

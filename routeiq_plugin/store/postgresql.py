@@ -93,4 +93,6 @@ def _require_driver(location: Location) -> None:
     known = {option.keyword.decode() for option in psycopg.pq.Conninfo.get_defaults()}
     for name in location.url.query:
         if name not in known:
-            raise SettingsError(f"routeiq.database_url: PostgreSQL has no connection parameter {name!r}; remove it")
+            raise SettingsError(
+                f"routeiq.database_url is wrong: PostgreSQL has no connection parameter {name!r}; remove it"
+            )

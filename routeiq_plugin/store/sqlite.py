@@ -117,13 +117,13 @@ def is_network(kind: str) -> bool:
 
 def _create(path: Path) -> None:
     if not path.parent.is_dir():
-        raise SettingsError(f"routeiq.database_url: the directory {path.parent} does not exist; create it")
+        raise SettingsError(f"routeiq.database_url is wrong: the directory {path.parent} does not exist; create it")
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     except FileExistsError:
         return  # its mode is its owner's choice
     except OSError as error:
-        raise SettingsError(f"routeiq.database_url: cannot create {path}: {error.strerror}") from error
+        raise SettingsError(f"routeiq.database_url is wrong: cannot create {path}: {error.strerror}") from error
 
 
 def _warn_about_network(path: Path) -> None:
@@ -155,7 +155,9 @@ async def _use_wal(path: Path) -> None:
             await asyncio.sleep(0.02)
             continue
         if mode != "wal":
-            raise SettingsError(f"routeiq.database_url: {path} cannot use WAL (journal mode {mode}); use a local disk")
+            raise SettingsError(
+                f"routeiq.database_url is wrong: {path} cannot use WAL (journal mode {mode}); use a local disk"
+            )
         return
 
 

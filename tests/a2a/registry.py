@@ -15,11 +15,12 @@ MARKER: Final = "REDACTED_BY_LITELM"
 """LiteLLM's own spelling."""
 
 KEYS: Final = frozenset(
-    """
-    identity identity_managed enabled execution_mode jwt_auth_configured agent_id agent_name litellm_params
-    agent_card_params object_permission spend tpm_limit rpm_limit session_tpm_limit session_rpm_limit static_headers
-    extra_headers access_group_ids kill_switch keys search_score created_at updated_at created_by updated_by
-    """.split()
+    {
+        *("identity", "identity_managed", "enabled", "execution_mode", "jwt_auth_configured", "agent_id", "agent_name"),
+        *("litellm_params", "agent_card_params", "object_permission", "spend", "tpm_limit", "rpm_limit"),
+        *("session_tpm_limit", "session_rpm_limit", "static_headers", "extra_headers", "access_group_ids"),
+        *("kill_switch", "keys", "search_score", "created_at", "updated_at", "created_by", "updated_by"),
+    }
 )
 """Every key of LiteLLM's `AgentResponse` at 1.106.2; a later version may add some."""
 

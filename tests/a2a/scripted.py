@@ -31,6 +31,7 @@ class Scripted(ThreadingHTTPServer):
         self.holding = 0
         self.left = 0
         self.redirect_to = ""
+        """Where `redirect` leads."""
         self.changed = threading.Condition()
         self.closing = threading.Event()
 
@@ -250,6 +251,13 @@ def _stream(*chunks: bytes) -> Way:
     return lambda to, call: to.stream(*chunks)
 
 
+def card_elsewhere(to: _Handler, call: Call) -> None:
+    """Name another host in the card; the path is good."""
+    card = to.server.card("good")
+    other = to.server.redirect_to.removesuffix("/stolen")
+    to.answer(json.dumps(card).replace(to.server.origin, other).encode())
+
+
 HTML: Final = b"<html><body>It works on 127.0.0.1!</body></html>"
 
 WAYS: Final[Mapping[str, Way]] = {
@@ -300,6 +308,7 @@ CARD_WAYS: Final[Mapping[str, Way]] = {
     ),
     "card-http-500": lambda to, call: to.answer(_told(to), status=500),
     "card-redirect": redirect,
+    "card-elsewhere": card_elsewhere,
     "card-too-large": lambda to, call: to.answer(b'{"name": "' + b"x" * 3_000_000 + b'"}'),
     "card-hang": lambda to, call: to.hold(),
 }

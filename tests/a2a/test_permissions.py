@@ -120,16 +120,16 @@ def test_the_table(world: World, operation: str, by: str, caller: str, status: i
 
 
 @pytest.mark.parametrize("caller", ["plain", "granted"])
-@pytest.mark.parametrize("operation", [name for name in TABLE if "{agent_id}" in name and name.startswith(("GET", "POST"))])
+@pytest.mark.parametrize(
+    "operation", [name for name in TABLE if "{agent_id}" in name and name.startswith(("GET", "POST"))]
+)
 def test_a_forbidden_agent_and_an_unknown_one_read_the_same(world: World, operation: str, caller: str) -> None:
     other = world.clients["admin"].post("/v1/agents", json=agents.body()).json()
     method, _, template = operation.partition(" ")
     answers = []
     for reference in (other["agent_id"], other["agent_name"], agents.unique()):
         path = template.replace("{agent_id}", reference)
-        response = world.clients[caller].request(
-            method, path, json=world.body(operation) if method == "POST" else None
-        )
+        response = world.clients[caller].request(method, path, json=world.body(operation) if method == "POST" else None)
         answers.append((response.status_code, response.text.replace(reference, "?"), sorted(response.headers)))
     assert answers[0][0] == 403
     assert answers[0] == answers[1] == answers[2]

@@ -94,7 +94,7 @@ def test_a_card_without_its_backend_url_put_back_keeps_the_backend(
         {"kill_switch": None},
         {"tpm_limit": 5},
     ],
-    ids=lambda change: "-".join(change),
+    ids="-".join,
 )
 def test_the_marker_and_what_is_left_out_keep_a_secret(
     client: httpx.Client, create: Create, strict: Backend, change: Mapping[str, Any]
@@ -148,8 +148,10 @@ def test_secrets_deep_in_litellm_params_survive_and_can_be_exported(
     assert client.put(agents.path(agent["agent_id"]), json=agent).status_code == 200
     variables = tmp_path / "env"
     exported = subprocess.run(
-        [sys.executable, "-m", "routeiq_plugin.cli", "export", "--config", str(registry.config_path)]
-        + ["--env-file", str(variables)],
+        [
+            *(sys.executable, "-m", "routeiq_plugin.cli", "export"),
+            *("--config", str(registry.config_path), "--env-file", str(variables)),
+        ],
         cwd=registry.workdir,
         env=processes.clean_environment(registry.launch.env),
         stdin=subprocess.DEVNULL,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,10 @@ import httpx
 import pytest
 
 from tests.a2a.calls import Registered, Wire, registered, sending
+from tests.a2a.registry import unique
 from tests.a2a.scripted import Scripted
-from tests.conftest import BackendOf
 from tests.support import processes
-from tests.support.backends import Backend, agent
+from tests.support.backends import Backend
 from tests.support.clients import a2a_client, texts, user_message
 from tests.support.proxy import Proxy
 
@@ -31,13 +31,19 @@ def events_of(response: httpx.Response) -> Iterator[dict[str, Any]]:
             yield json.loads(line.removeprefix("data:"))
 
 
+@pytest.fixture
+def gate() -> str:
+    """The name of a gate of this test alone: the text `gate:<name>` makes the agent wait there."""
+    return unique("gate")
+
+
 @pytest.mark.requirement("A2A-10")
 @pytest.mark.parametrize("wire", ["0.3", "1.0"])
-def test_an_event_arrives_before_the_next_one_exists(proxy: Proxy, backend: Backend, wire: Wire) -> None:
+def test_an_event_arrives_before_the_next_one_exists(proxy: Proxy, backend: Backend, gate: str, wire: Wire) -> None:
     """The agent makes an event only when it is released, and it is released only after the one before was read."""
     with registered(proxy, backend.card()) as registration, proxy.client() as client:
-        body = sending("gate:hello", wire, stream=True)
-        backend.release()
+        body = sending(f"gate:{gate}", wire, stream=True)
+        backend.release(gate)
         with client.stream("POST", registration.url, json=body) as response:
             assert response.headers["content-type"].startswith("text/event-stream")
             arrived = []
@@ -45,72 +51,74 @@ def test_an_event_arrives_before_the_next_one_exists(proxy: Proxy, backend: Back
                 assert "result" in event, event
                 arrived.append(event)
                 if len(arrived) < EVENTS:
-                    backend.release()
+                    backend.release(gate)
         assert len(arrived) == EVENTS
 
 
 @pytest.mark.requirement("A2A-10", "SDK-05")
-async def test_the_official_client_reads_event_by_event(proxy: Proxy, backend: Backend) -> None:
+async def test_the_official_client_reads_event_by_event(proxy: Proxy, backend: Backend, gate: str) -> None:
     with registered(proxy, backend.card()) as registration:
         async with a2a_client(registration.url, proxy.master_key) as client:
-            backend.release()
+            backend.release(gate)
             arrived = []
-            async for event in client.send_message(user_message("gate:hello")):
+            async for event in client.send_message(user_message(f"gate:{gate}")):
                 arrived.append(event)
                 if len(arrived) < EVENTS:
-                    backend.release()
+                    backend.release(gate)
     assert len(arrived) == EVENTS
-    assert texts(arrived)[-1] == "echo: hello"
+    assert texts(arrived)[-1] == f"echo: {gate}"
 
 
 @pytest.mark.requirement("A2A-10")
-async def test_streams_and_calls_run_beside_each_other(proxy: Proxy, backend_of: BackendOf) -> None:
-    """Streams that stand still keep nobody else waiting."""
-    quick = backend_of("1.0")
-    with (
-        agent("1.0", gate=True) as slow,
-        registered(proxy, slow.card()) as held,
-        registered(proxy, quick.card()) as free,
-    ):
+async def test_streams_that_stand_still_keep_nobody_waiting(proxy: Proxy, backend: Backend, gate: str) -> None:
+    with registered(proxy, backend.card()) as registration:
         async with proxy.async_client() as client:
 
-            async def whole(url: str, text: str) -> list[str]:
-                answer = await client.post(url, json=sending(text, stream=True))
+            async def whole(text: str) -> list[str]:
+                answer = await client.post(registration.url, json=sending(text, stream=True))
                 return [line for line in answer.text.splitlines() if line.startswith("data:")]
 
-            standing = [asyncio.create_task(whole(held.url, "held")) for _ in range(10)]
-            passing = await asyncio.gather(*(whole(free.url, f"free {number}") for number in range(20)))
+            standing = [asyncio.create_task(whole(f"gate:{gate}")) for _ in range(10)]
+            passing = await asyncio.gather(*(whole(f"free {number}") for number in range(20)))
             assert [len(events) for events in passing] == [EVENTS] * 20
             assert not any(task.done() for task in standing)
-            slow.release(EVENTS * len(standing))
+            backend.release(gate, EVENTS * len(standing))
             assert [len(events) for events in await asyncio.gather(*standing)] == [EVENTS] * 10
 
 
 @pytest.mark.requirement("A2A-10")
 @pytest.mark.parametrize("wire", ["0.3", "1.0"])
-@pytest.mark.parametrize("version", ["1.0", "0.3"])
-def test_a_client_that_leaves_its_stream_is_gone_at_the_backend_too(proxy: Proxy, version: Any, wire: Wire) -> None:
-    with agent(version) as backend, registered(proxy, backend.card()) as registration:
-        backend.release()
+def test_a_client_that_leaves_its_stream_is_gone_at_the_backend_too(
+    proxy: Proxy, backend: Backend, gate: str, wire: Wire
+) -> None:
+    with registered(proxy, backend.card()) as registration:
+        before = backend.cancelled().disconnects
+        backend.release(gate)
         with (
             proxy.client() as client,
-            client.stream("POST", registration.url, json=sending("gate:hello", wire, stream=True)) as response,
+            client.stream("POST", registration.url, json=sending(f"gate:{gate}", wire, stream=True)) as response,
         ):
-            assert "result" in next(events_of(response))
-            assert backend.cancelled().disconnects == 0
-        assert backend.cancelled(at_least=1).disconnects == 1
+            events = events_of(response)
+            assert "result" in next(events)
+            assert backend.cancelled().disconnects == before
+        assert backend.cancelled(at_least=before + 1).disconnects == before + 1
 
 
 @pytest.mark.requirement("A2A-10", "SDK-05")
-async def test_the_official_client_that_breaks_off_is_gone_at_the_backend_too(proxy: Proxy) -> None:
-    with agent("1.0") as backend, registered(proxy, backend.card()) as registration:
-        backend.release()
+async def test_the_official_client_that_breaks_off_is_gone_at_the_backend_too(
+    proxy: Proxy, backend: Backend, gate: str
+) -> None:
+    with registered(proxy, backend.card()) as registration:
+        before = backend.cancelled().disconnects
+        backend.release(gate)
         async with a2a_client(registration.url, proxy.master_key) as client:
-            stream = client.send_message(user_message("gate:hello"))
-            async with aclosing(stream):  # type: ignore[type-var]  # the SDK types its generator as an iterator
+            stream = client.send_message(user_message(f"gate:{gate}"))
+            assert isinstance(stream, AsyncGenerator)
+            async with aclosing(stream):
                 async for _ in stream:
                     break
-        assert (await asyncio.to_thread(backend.cancelled, at_least=1)).disconnects == 1
+        left = await asyncio.to_thread(backend.cancelled, at_least=before + 1)
+        assert left.disconnects == before + 1
 
 
 @pytest.mark.requirement("A2A-09")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Final
@@ -91,7 +92,8 @@ def arms(installation: Installation) -> Arms:
 @pytest.fixture(scope="package")
 def schemas(arms: Arms) -> tuple[dict[str, Any], dict[str, Any]]:
     """`/openapi.json` of stock and plugin; read early, it takes longer with every feature that LiteLLM loads."""
-    stock, plugin = (_schema(proxy) for proxy in arms)
+    with ThreadPoolExecutor() as pool:
+        stock, plugin = pool.map(_schema, arms)
     return stock, plugin
 
 

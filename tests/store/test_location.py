@@ -54,7 +54,7 @@ def test_sqlite_paths(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_work_is_refused_without_quoting_it(url: str) -> None:
-    with pytest.raises(SettingsError, match=r"^routeiq\.database_url: ") as refused:
+    with pytest.raises(SettingsError, match=r"^routeiq\.database_url is wrong: ") as refused:
         Database(url)
     assert PASSWORD not in str(refused.value)
     assert refused.value.__cause__ is None

@@ -1,0 +1,1 @@
+"""What operators use: settings, doctor, export, rotation, and what the proxy tells of its faults."""
