@@ -14,11 +14,11 @@ from typing import Any
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from routeiq_plugin.errors import CannotOpen
 from routeiq_plugin.store.agents import AgentRecord
 from routeiq_plugin.store.audit import AuditEntry
 from routeiq_plugin.store.engine import Database
 from routeiq_plugin.store.feed import Change, Resync, RevisionFeed
-from routeiq_plugin.errors import CannotOpen
 from tests.support import postgres
 
 
