@@ -151,7 +151,8 @@ def _merge_operations(schema: dict[str, Any], owned: OwnedRoutes) -> None:
     for path, operations in ours["paths"].items():
         schema.setdefault("paths", {}).setdefault(path, {}).update(operations)
     for kind, components in ours.get("components", {}).items():
-        schema.setdefault("components", {}).setdefault(kind, {}).update(components)
+        known = schema.setdefault("components", {}).setdefault(kind, {})
+        known.update({name: component for name, component in components.items() if name not in known})
 
 
 def shadowed(owned: OwnedRoutes) -> Mapping[str, str]:

@@ -23,6 +23,10 @@ POLLS: Final = 400
 STOPPED: Final = (0, -15)
 """uvicorn raises the signal again once it has shut down in order, so that its parent learns of it."""
 
+PATIENT: Final = {"TIMEOUT_WORKER_HEALTHCHECK": "120"}
+"""Seconds; importing LiteLLM on a busy machine keeps a worker from answering for longer than uvicorn's 5, which then
+replaces it by another that fares no better."""
+
 Record = Callable[[str, object], None]
 
 
@@ -33,7 +37,7 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     if request.param == "postgresql":
         request.getfixturevalue("postgres_url")
         config = merge(config, {"routeiq": {"database_url": create_database()}})
-    with running_proxy(tmp_path_factory.mktemp("pair"), workers=2, config=config) as running:
+    with running_proxy(tmp_path_factory.mktemp("pair"), workers=2, config=config, env=PATIENT) as running:
         yield running
         assert running.stop() in STOPPED
         assert running.log().count("routeiq: stopped") == 2, "one line per worker"
