@@ -284,7 +284,13 @@ def _command(config: Path, port: int, workers: int) -> list[str]:
 
 
 def _environment(workdir: Path, extra: Mapping[str, str]) -> dict[str, str]:
-    own = {"HOME": str(workdir), "LITELLM_LOCAL_MODEL_COST_MAP": "True", "OTEL_SDK_DISABLED": "true"}
+    own = {
+        "HOME": str(workdir),
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+        "OTEL_SDK_DISABLED": "true",
+        # uvicorn kills a worker that takes 5 s to answer, which on a busy machine is every one that is still starting
+        "TIMEOUT_WORKER_HEALTHCHECK": "120",
+    }
     return processes.clean_environment(own | dict(extra))
 
 
