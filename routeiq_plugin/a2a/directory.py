@@ -26,6 +26,8 @@ KIND: Final = "agent"
 """What our rows are called in the change feed and the audit trail."""
 
 MAX_NAME: Final = 256
+DELETED_KEPT: Final = 10_000
+"""Deleted ids that are remembered, so that a read which began before cannot bring one back."""
 _ATTEMPTS: Final = 8
 """How often a merge is computed anew when other writers keep getting in first."""
 
@@ -74,6 +76,7 @@ class AgentDirectory:
         self._registry = registry
         self._guard = guard
         self._rows: dict[str, Agent] = {}
+        self._deleted: dict[str, None] = {}
         self._changing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     # Following the store
@@ -83,6 +86,7 @@ class AgentDirectory:
         current = {record.agent_id: Agent.of(record) for record in await self._store.all()}
         for gone in self._rows.keys() - current.keys():
             self._forget(gone)
+        self._deleted.clear()  # what is read now is the truth, a restored backup included
         for agent in current.values():
             self._remember(agent)
 
@@ -103,6 +107,8 @@ class AgentDirectory:
         return len(lost)
 
     def _remember(self, agent: Agent) -> None:
+        if agent.agent_id in self._deleted:
+            return  # it was read just before it was deleted; ids are never used again
         known = self._rows.get(agent.agent_id)
         if known is not None and known.version is not None and agent.version is not None:
             if known.version > agent.version:
@@ -113,6 +119,9 @@ class AgentDirectory:
         self._registry.put(agent.fields)
 
     def _forget(self, agent_id: str) -> None:
+        self._deleted[agent_id] = None
+        while len(self._deleted) > DELETED_KEPT:
+            del self._deleted[next(iter(self._deleted))]
         if self._rows.pop(agent_id, None) is not None:
             self._registry.drop(agent_id)
 
