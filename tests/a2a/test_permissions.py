@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from tests.a2a import registry as agents
+from tests.a2a import rest
 from tests.support.proxy import MODEL, Proxy
 
 pytestmark = pytest.mark.requirement("A2A-13")
@@ -55,6 +56,9 @@ TABLE: Final[Mapping[str, Statuses]] = {
 }
 """The rule of DESIGN 5, one row per operation; `test_every_route_has_a_row` keeps it complete."""
 
+ELSEWHERE: Final = frozenset({*rest.ROUTES, rest.CALLBACK})
+"""Operations whose cells are in `test_rest` and `test_push`."""
+
 CELLS: Final = [
     (operation, by, caller, status)
     for operation, statuses in TABLE.items()
@@ -98,7 +102,7 @@ def world(proxy: Proxy) -> Iterator[World]:
 
 def test_every_route_has_a_row(world: World) -> None:
     owned = world.clients["admin"].get("/router/info").json()["routes"]["owned"]
-    assert sorted(TABLE) == sorted(owned)
+    assert sorted({*TABLE, *ELSEWHERE}) == sorted(owned)
 
 
 @pytest.mark.parametrize(("operation", "by", "caller", "status"), CELLS)
@@ -120,16 +124,16 @@ def test_the_table(world: World, operation: str, by: str, caller: str, status: i
 
 
 @pytest.mark.parametrize("caller", ["plain", "granted"])
-@pytest.mark.parametrize("operation", [name for name in TABLE if "{agent_id}" in name and name.startswith(("GET", "POST"))])
+@pytest.mark.parametrize(
+    "operation", [name for name in TABLE if "{agent_id}" in name and name.startswith(("GET", "POST"))]
+)
 def test_a_forbidden_agent_and_an_unknown_one_read_the_same(world: World, operation: str, caller: str) -> None:
     other = world.clients["admin"].post("/v1/agents", json=agents.body()).json()
     method, _, template = operation.partition(" ")
     answers = []
     for reference in (other["agent_id"], other["agent_name"], agents.unique()):
         path = template.replace("{agent_id}", reference)
-        response = world.clients[caller].request(
-            method, path, json=world.body(operation) if method == "POST" else None
-        )
+        response = world.clients[caller].request(method, path, json=world.body(operation) if method == "POST" else None)
         answers.append((response.status_code, response.text.replace(reference, "?"), sorted(response.headers)))
     assert answers[0][0] == 403
     assert answers[0] == answers[1] == answers[2]
