@@ -6,20 +6,35 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 
 from routeiq_plugin._version import __version__
-from routeiq_plugin.a2a.access import Action, decide, refusal
+from routeiq_plugin.a2a.activity import Activity
+from routeiq_plugin.a2a.activity_routes import activity_routes
 from routeiq_plugin.a2a.backends import Backends
+from routeiq_plugin.a2a.card_routes import card_routes
+from routeiq_plugin.a2a.deliveries import PushDeliveries
 from routeiq_plugin.a2a.directory import KIND, AgentDirectory
+from routeiq_plugin.a2a.discovery import CardReader, Discovery, OwnCards
 from routeiq_plugin.a2a.health import Health
 from routeiq_plugin.a2a.invocation import invocation_routes
+from routeiq_plugin.a2a.oversight import Oversight
+from routeiq_plugin.a2a.public import public_routes
+from routeiq_plugin.a2a.push import PushConfigs
+from routeiq_plugin.a2a.push_routes import push_routes
+from routeiq_plugin.a2a.rest import rest_routes
 from routeiq_plugin.a2a.routes import registry_routes
 from routeiq_plugin.a2a.service import AgentGateway
+from routeiq_plugin.a2a.services import TaskServices
+from routeiq_plugin.a2a.tasks import TaskOwnership
 from routeiq_plugin.errors import CannotOpen, RouteIQError, Unavailable
-from routeiq_plugin.host.agents import Registry
+from routeiq_plugin.host import chat_models
+from routeiq_plugin.host.agents import PublicGroups, Registry
 from routeiq_plugin.host.app import OwnedRoutes, mount, shadowed
 from routeiq_plugin.host.auth import Caller
+from routeiq_plugin.host.config import callback_base
 from routeiq_plugin.host.lifecycle import before_shutdown, config_is_loaded, server_log
 from routeiq_plugin.host.process import has_own_database
 from routeiq_plugin.host.sealing import SaltKeySealer
@@ -32,7 +47,12 @@ from routeiq_plugin.store.agents import AgentStore
 from routeiq_plugin.store.audit import AuditLog
 from routeiq_plugin.store.engine import Database
 from routeiq_plugin.store.feed import Change, Resync, RevisionFeed
+from routeiq_plugin.store.public import KIND as PUBLIC_LIST
+from routeiq_plugin.store.public import PublicAgents
+from routeiq_plugin.store.push import PushStore
 from routeiq_plugin.store.status import status
+from routeiq_plugin.store.tasks import TaskStore
+from routeiq_plugin.store.usage import UsageStore
 
 logger = logging.getLogger(__name__)
 
@@ -67,19 +87,53 @@ class Gateway:
         self._clients = Clients(settings.outbound, guard)
         self._database = Database(settings.database_url)
         self._feed = RevisionFeed(self._database)
-        directory = AgentDirectory(AgentStore(self._database, SaltKeySealer()), Registry(), guard)
+        directory = AgentDirectory(
+            AgentStore(self._database, SaltKeySealer()),
+            Registry(),
+            guard,
+            PublicAgents(self._database),
+            PublicGroups(),
+        )
+        reader = CardReader(self._clients, guard)
+        own_cards = OwnCards(reader, time.monotonic, self._faults.record)
+        usage = UsageStore(self._database)
+        self._oversight = Oversight(settings.a2a.breaker, self._clients, directory, usage, self._faults.record)
+        self._tasks_of_agents = self._task_services(guard)
         self._agents = AgentGateway(
             directory=directory,
-            backends=Backends(self._clients, time.monotonic),
-            health=Health(self._clients),
+            backends=Backends(self._clients, time.monotonic, self._oversight.breaker, own_cards, self._tasks_of_agents),
+            discovery=Discovery(reader, guard),
+            health=Health(self._clients, self._oversight.breaker),
+            breaker=self._oversight.breaker,
+            recorder=self._oversight.recorder,
             default_access=settings.a2a.default_access,
             public_url=settings.public_url,
             ready=self.ready,
         )
         routers = [operations_routes(self.info, AuditLog(self._database))]
         if settings.a2a.enabled:
-            routers += [registry_routes(self._agents), invocation_routes(self._agents)]
+            routers += [
+                registry_routes(self._agents),
+                public_routes(self._agents),
+                card_routes(self._agents),
+                activity_routes(self._agents, Activity(usage, directory)),
+                invocation_routes(self._agents),
+                rest_routes(self._agents),
+                push_routes(self._tasks_of_agents.deliveries),
+            ]
         self._routes = OwnedRoutes(routers)
+
+    def _task_services(self, guard: Guard) -> TaskServices:
+        store = PushStore(self._database, SaltKeySealer())
+        base = partial(callback_base, self._settings.public_url)
+        now = partial(datetime.now, UTC)
+        return TaskServices(
+            ownership=TaskOwnership(TaskStore(self._database), now),
+            push=PushConfigs(store, guard, base, now),
+            deliveries=PushDeliveries(store, self._clients, guard, now),
+            sealer=SaltKeySealer(),
+            on_fault=self._faults.record,
+        )
 
     # Life
 
@@ -87,6 +141,9 @@ class Gateway:
         """Mount the routes and begin loading; needs the running loop, returns at once."""
         mount(self._routes)
         before_shutdown(self.stop)
+        if self._settings.a2a.enabled:
+            chat_models.guard_calls(self._agents.require_model)
+            chat_models.filter_listings(self._agents.may_see)
         self._tasks = [asyncio.create_task(self._run(), name="routeiq")]
 
     async def stop(self) -> None:
@@ -95,6 +152,8 @@ class Gateway:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._oversight.aclose()
+        await self._tasks_of_agents.aclose()
         await self._clients.aclose()
         await self._database.close()
         if tasks:
@@ -119,6 +178,8 @@ class Gateway:
         await self._open()
         async with asyncio.TaskGroup() as following:
             following.create_task(self._feed.run(self._follow))
+            following.create_task(self._oversight.run())
+            following.create_task(self._tasks_of_agents.run())
             if has_own_database():
                 following.create_task(self._keep_mirrored())
 
@@ -144,11 +205,14 @@ class Gateway:
         try:
             if isinstance(news, Resync):
                 await self._agents.directory.load()
+                self._oversight.agents_changed(None)
             else:
                 changed = [change.object_id for change in news if change.kind == KIND]
-                for agent_id in changed:
+                for agent_id in await self._agents.directory.refresh(changed):
                     self._agents.backends.forget(agent_id)
-                await self._agents.directory.refresh(changed)
+                self._oversight.agents_changed(changed)
+                if any(change.kind == PUBLIC_LIST for change in news):
+                    await self._agents.directory.refresh_public()
         except Exception as error:
             self._faults.record("following changes", error)
             raise
@@ -172,16 +236,8 @@ class Gateway:
 
     async def refuse_forbidden_agent(self, model: str, caller: Caller) -> None:
         """Apply the agents' rule to `a2a/<name>` chat models, which stock opens to every key without grants."""
-        if not self._settings.a2a.enabled:
-            return
-        reference = model.removeprefix("a2a/")
-        await self.ready()
-        agent = await self._agents.directory.find(reference)
-        if agent is None:
-            return  # LiteLLM says that there is no such model
-        grants = await caller.agent_grants()
-        if not decide(caller, grants, agent, Action.INVOKE, self._agents.default_access):
-            raise refusal(reference)
+        if self._settings.a2a.enabled:
+            await self._agents.require_model(caller, model.removeprefix(chat_models.PREFIX))
 
     # Facts
 
@@ -210,8 +266,9 @@ class Gateway:
             "agents": directory.count,
             "unreadable_agents": len(directory.unreadable),
             "default_access": self._settings.a2a.default_access,
+            **self._oversight.facts(),
         }
         if self._loaded.is_set():
-            return Feature(State.READY, facts=facts)
+            return Feature(State.READY, facts=facts, admin_facts=self._oversight.admin_facts())
         state = State.STARTING if self._reason is None else State.UNAVAILABLE
         return Feature(state, reason=self._reason, facts=facts)

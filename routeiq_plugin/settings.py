@@ -58,10 +58,12 @@ class OutboundSettings(Section):
 
 
 class BreakerSettings(Section):
-    """When a backend that keeps failing is left alone."""
+    """When a backend that keeps failing is left alone; each worker watches for itself."""
 
     failures: int = Field(default=5, ge=1)
-    cooldown_seconds: float = Field(default=5.0, gt=0)
+    """In a row: unreachable, silent, or HTTP 5xx. An A2A error is an answer."""
+    cooldown_seconds: float = Field(default=5.0, gt=0, le=3600)
+    """Until the first trial; doubled with each that fails, up to 16 times this."""
 
 
 class A2ASettings(Section):
@@ -115,7 +117,6 @@ class Settings(Section):
     def _refuse_what_is_planned(self) -> Self:
         """A setting of a feature that this version lacks stops the boot: silence would look like success."""
         for path, given, planned in (
-            ("a2a.breaker", self.a2a.breaker, BreakerSettings()),
             ("mcp", self.mcp.model_copy(update={"enabled": True}), MCPSettings()),
             ("routing", self.routing.model_copy(update={"enabled": True}), RoutingSettings()),
             ("reload", self.reload, ReloadSettings()),

@@ -101,30 +101,30 @@ _A2A: Final = (
     _built("A2A-04", Kind.OWN, "PUT /v1/agents/{id} full replace"),
     _built("A2A-05", Kind.OWN, "PATCH /v1/agents/{id} partial"),
     _built("A2A-06", Kind.OWN, "DELETE /v1/agents/{id} = DELETE /a2a/agents/{id}"),
-    _planned("A2A-07", Kind.OWN, "POST /v1/agents/{id}/make_public, POST /v1/agents/make_public"),
+    _built("A2A-07", Kind.OWN, "POST /v1/agents/{id}/make_public, POST /v1/agents/make_public"),
     _built("A2A-08", Kind.OWN, "POST /a2a/{id}: JSON-RPC 2.0 invocation"),
     _built("A2A-09", Kind.OWN, "POST /a2a/{id}/message/send"),
     _built("A2A-10", Kind.OWN, "message/stream over SSE"),
     _built("A2A-11", Kind.OWN, "GET /a2a/{id}/.well-known/agent-card.json = GET /a2a/agents/{id}/card"),
-    _planned("A2A-12", Kind.OWN, "GET /agent/daily/activity"),
+    _built("A2A-12", Kind.OWN, "GET /agent/daily/activity"),
     _built(
         "A2A-13",
         Kind.OWN,
         "permission filtering by key, team, access group, public",
-        note="by key; team, access group and public are to come",
     ),
-    _planned(
+    _built(
         "A2A-20",
         Kind.BEYOND,
         "every method in both protocol versions on one URL (tasks, push, extended card, REST binding)",
     ),
     _planned("A2A-21", Kind.BEYOND, "passes the protocol's conformance suite as the bare agent does"),
-    _planned(
+    _built(
         "A2A-22",
         Kind.BEYOND,
         "task ownership per key; push notifications relayed; circuit breaker and health; deny-by-default switch",
     ),
-    _planned("A2A-23", Kind.BEYOND, "card caching, ETag, no backend address leaks"),
+    _built("A2A-24", Kind.OWN, "LiteLLM's limits, budgets, guardrails, costs and events, on every method"),
+    _built("A2A-23", Kind.BEYOND, "card caching, ETag, no backend address leaks"),
 )
 
 _MCP: Final = (

@@ -18,19 +18,30 @@ class Action(StrEnum):
     LIST = "list"
     READ = "read"
     INVOKE = "invoke"
+    ANALYSE = "analyse"
+    """Read what all callers together did with it."""
 
 
 def decide(caller: Caller, grants: AgentGrants, agent: Agent, action: Action, default: DefaultAccess) -> bool:
     """Tell whether `caller` may do `action` to `agent`.
 
-    Admins always may, admin viewers may look, granted and public agents are open to their keys. Where no grant was
-    made at all, `deny` refuses; `litellm` keeps stock's rule, which opens every agent but lists none.
+    Admins always may, admin viewers may look, granted and public agents are open to their keys. A grant names agents
+    or access groups; if both key and team have any, both have to cover the agent. Where no grant was made at all,
+    `deny` refuses; `litellm` keeps stock's rule, which opens every agent but lists none.
     """
-    if caller.is_admin or agent.is_public or agent.agent_id in grants.agent_ids:
+    if action is Action.ANALYSE:
+        return _may_analyse(caller, grants, agent)
+    if caller.is_admin or agent.is_public or grants.cover(agent.agent_id, agent.access_groups):
         return True
     if caller.has_admin_view and action is not Action.INVOKE:
         return True
     return default == "litellm" and grants.unrestricted and action is not Action.LIST
+
+
+def _may_analyse(caller: Caller, grants: AgentGrants, agent: Agent) -> bool:
+    """Stock's rule: who sees everything, who registered it, who was granted it; that it is public gives nothing."""
+    is_creator = caller.user_id is not None and agent.fields.get("created_by") == caller.user_id
+    return caller.has_admin_view or is_creator or grants.cover(agent.agent_id, agent.access_groups)
 
 
 def refusal(reference: str) -> Forbidden:

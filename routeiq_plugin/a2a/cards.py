@@ -6,10 +6,11 @@ The rules of what is kept are those of LiteLLM's `merge_agent_card` (1.106.2), c
 from __future__ import annotations
 
 import copy
+import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from routeiq_plugin.errors import BackendError, InvalidRequest
 
@@ -18,6 +19,17 @@ if TYPE_CHECKING:
 
 SERVED_VERSIONS: Final = ("0.3", "1.0")
 DEFAULT_VERSION: Final = "1.0"
+
+INTERFACES: Final = (("JSONRPC", "1.0"), ("JSONRPC", "0.3"), ("HTTP+JSON", "1.0"), ("HTTP+JSON", "0.3"))
+"""What the gateway speaks at an agent's address, as (binding, version), the preferred one first."""
+
+PUSH: Final = "pushNotifications"
+"""The one that also needs an address at which agents reach the gateway."""
+
+RELAYED: Final = ("streaming", PUSH, "extendedAgentCard")
+"""Capabilities of a backend that the gateway passes on; of others its clients learn nothing."""
+
+_LINKS: Final = ("documentationUrl", "iconUrl")
 
 _VERSION: Final = re.compile(r"^(\d+\.\d+)(?:\.\d+(?:-[0-9A-Za-z.-]+)?(?:\+[0-9A-Za-z.-]+)?)?$")
 _SHOWN_KEYS: Final = frozenset(
@@ -100,23 +112,62 @@ def _is_gateway(interface: Any, agent_id: str) -> bool:
     return isinstance(url, str) and urlsplit(url).path.rstrip("/").endswith(f"/a2a/{agent_id}")
 
 
-def shown(card: Mapping[str, Any], *, name: str, gateway_url: str, provider_url: str, backend_url: str | None) -> Card:
+def pinned(stated: str, registered: str) -> str:
+    """Keep an interface on the origin that the admin registered.
+
+    Backends advertise what they believe their address to be, often `http://0.0.0.0:9999/`, sometimes somebody
+    else's; only the path of such an interface is taken over.
+    """
+    here, there = urlsplit(registered), urlsplit(stated)
+    if (here.scheme, here.netloc) == (there.scheme, there.netloc):
+        return stated
+    if there.path in ("", "/"):
+        return registered
+    return urlunsplit((here.scheme, here.netloc, there.path, there.query, ""))
+
+
+def hosts(found: Iterable[tuple[str, str]]) -> frozenset[str]:
+    """Name the hosts of (field, URL) pairs, of which a card that we serve says nothing."""
+    return frozenset(host for host in (_host(url) for _, url in found) if host)
+
+
+def _host(url: str) -> str | None:
+    try:
+        return urlsplit(url).hostname
+    except ValueError:
+        return None
+
+
+def shown(
+    card: Mapping[str, Any],
+    *,
+    name: str,
+    gateway_url: str,
+    provider_url: str,
+    backend_url: str | None,
+    hidden: Collection[str] = (),
+) -> Card:
     """Render a stored card for an answer of the registry.
 
     `gateway_url` is where callers invoke the agent. `backend_url` is shown as `url` to admins; with None the
-    gateway's own stands there, so that no other caller learns the backend's address.
+    gateway's own stands there, and links to one of the `hidden` hosts are left out, so that no other caller learns
+    the backend's address.
     """
     version = protocol_version(card) or DEFAULT_VERSION
+    kept = {key: value for key, value in card.items() if key in _SHOWN_KEYS and value is not None}
+    for link in _LINKS:
+        if _host(str(kept.get(link, ""))) in hidden:
+            del kept[link]
     return {
-        **{key: value for key, value in card.items() if key in _SHOWN_KEYS and value is not None},
+        **kept,
         "name": card.get("name") or name,
         "protocolVersion": version,
         "version": card.get("version") or "1.0.0",
-        "capabilities": capabilities(card),
+        "capabilities": capabilities(card, hidden),
         "skills": card.get("skills") or [dict(skill) for skill in _DEFAULT_SKILLS],
         "defaultInputModes": card.get("defaultInputModes") or ["text"],
         "defaultOutputModes": card.get("defaultOutputModes") or ["text"],
-        "provider": card.get("provider") or {"organization": "LiteLLM Proxy", "url": provider_url},
+        "provider": _provider(card.get("provider"), provider_url, hidden),
         "supportedInterfaces": [{"url": gateway_url, "protocolBinding": "JSONRPC", "protocolVersion": version}],
         "securitySchemes": {name: dict(scheme) for name, scheme in _SECURITY_SCHEMES.items()},
         "security": [{"LiteLLMKey": []}],
@@ -124,31 +175,71 @@ def shown(card: Mapping[str, Any], *, name: str, gateway_url: str, provider_url:
     }
 
 
-def capabilities(card: Mapping[str, Any]) -> Card:
-    """Keep only what the gateway relays today: streaming."""
+def _provider(stated: Any, provider_url: str, hidden: Collection[str]) -> Any:
+    """Keep who made the agent; where they live only if that is not where the backend is."""
+    if not stated:
+        return {"organization": "LiteLLM Proxy", "url": provider_url}
+    if isinstance(stated, Mapping) and _host(str(stated.get("url", ""))) in hidden:
+        return {**stated, "url": provider_url}
+    return stated
+
+
+def capabilities(card: Mapping[str, Any], hidden: Collection[str] = ()) -> Card:
+    """Keep what the gateway relays of what a card of either protocol version claims."""
     stated = card.get("capabilities")
-    return {"streaming": True} if isinstance(stated, Mapping) and stated.get("streaming") else {}
+    claimed = dict(stated) if isinstance(stated, Mapping) else {}
+    if card.get("supportsAuthenticatedExtendedCard"):
+        claimed.setdefault("extendedAgentCard", True)
+    kept: Card = {name: True for name in RELAYED if claimed.get(name)}
+    extensions = [each for each in _list(claimed.get("extensions")) if not _mentions(each, hidden)]
+    return {**kept, "extensions": extensions} if extensions else kept
 
 
-def public(card: Mapping[str, Any], *, name: str, gateway_url: str, provider_url: str) -> Card:
-    """Render the card that A2A clients of either protocol version discover.
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
-    The 1.0 shape with both interfaces, and the 0.3 keys beside it, as the a2a-sdk serves its own. A backend's
-    signature is dropped: it does not cover what we serve. Raises `BackendError` as `parsed` does.
+
+def _mentions(value: Any, hidden: Collection[str]) -> bool:
+    text = json.dumps(value).lower()
+    return any(host in text for host in hidden)
+
+
+def public(
+    card: Mapping[str, Any],
+    own: Mapping[str, Any] | None = None,
+    *,
+    name: str,
+    gateway_url: str,
+    provider_url: str,
+    hidden: Collection[str] = (),
+    pure: bool = False,
+    push: bool = True,
+) -> Card:
+    """Render the card that A2A clients discover: what was registered, able to do what the backend's `own` card says.
+
+    Both protocol versions stand in it: the 1.0 shape with all interfaces and, unless it is to be `pure`, the 0.3 keys
+    beside it, as the a2a-sdk serves its own. A backend's signature is dropped: it does not cover what we serve.
+    Raises `BackendError` as `parsed` does.
     """
     from a2a.server.request_handlers.response_helpers import agent_card_to_dict
     from a2a.types.a2a_pb2 import AgentInterface
+    from google.protobuf.json_format import MessageToDict
 
-    document = shown(card, name=name, gateway_url=gateway_url, provider_url=provider_url, backend_url=None)
+    document = shown(
+        card, name=name, gateway_url=gateway_url, provider_url=provider_url, backend_url=None, hidden=hidden
+    )
     document["description"] = document.get("description") or name
-    card_of_agent = parsed(document, name)
-    del card_of_agent.supported_interfaces[:]
-    for version in reversed(SERVED_VERSIONS):
-        card_of_agent.supported_interfaces.append(
-            AgentInterface(url=gateway_url, protocol_binding="JSONRPC", protocol_version=version)
+    document["capabilities"] = capabilities(card if own is None else own, hidden)
+    if not push:
+        document["capabilities"].pop(PUSH, None)
+    served = parsed(document, name)
+    del served.supported_interfaces[:]
+    for binding, version in INTERFACES:
+        served.supported_interfaces.append(
+            AgentInterface(url=gateway_url, protocol_binding=binding, protocol_version=version)
         )
-    served: Card = agent_card_to_dict(card_of_agent)
-    return served
+    rendered: Card = MessageToDict(served) if pure else agent_card_to_dict(served)
+    return rendered
 
 
 def parsed(card: Mapping[str, Any], name: str) -> AgentCard:

@@ -16,11 +16,12 @@ from routeiq_plugin.a2a.model import LIMITS, RESERVED_NAMES, Agent
 from routeiq_plugin.errors import Conflict, InvalidFields, InvalidRequest, NotFound, PreconditionFailed
 from routeiq_plugin.host import agents as host_agents
 from routeiq_plugin.host import kill_switches
-from routeiq_plugin.host.agents import Fields, Registry
+from routeiq_plugin.host.agents import Fields, PublicGroups, Registry
 from routeiq_plugin.host.app import LeaveToStock
 from routeiq_plugin.host.headers import MARKER, restore_headers
 from routeiq_plugin.store.agents import AgentRecord, AgentStore, StaleVersion
 from routeiq_plugin.store.audit import AuditEntry
+from routeiq_plugin.store.public import PublicAgents, PublicList
 
 KIND: Final = "agent"
 """What our rows are called in the change feed and the audit trail."""
@@ -71,10 +72,20 @@ class Precondition:
 class AgentDirectory:
     """Answers from a snapshot in memory, reads through to the store on a miss, and commits before it says so."""
 
-    def __init__(self, store: AgentStore, registry: Registry, guard: AddressCheck) -> None:
+    def __init__(
+        self,
+        store: AgentStore,
+        registry: Registry,
+        guard: AddressCheck,
+        public: PublicAgents,
+        groups: PublicGroups,
+    ) -> None:
         self._store = store
         self._registry = registry
         self._guard = guard
+        self._public = public
+        self._groups = groups
+        self._listed = PublicList()
         self._rows: dict[str, Agent] = {}
         self._deleted: dict[str, None] = {}
         self._changing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -89,18 +100,32 @@ class AgentDirectory:
         self._deleted.clear()  # what is read now is the truth, a restored backup included
         for agent in current.values():
             self._remember(agent)
+        await self.refresh_public()
 
-    async def refresh(self, agent_ids: Sequence[str]) -> None:
-        """Take over the rows that another worker changed."""
+    async def refresh_public(self) -> None:
+        """Take over which of LiteLLM's agents are public, and tell LiteLLM which of all are."""
+        self._listed = await self._public.listed()
+        self._groups.put(self.public_ids())
+
+    async def refresh(self, agent_ids: Sequence[str]) -> Sequence[str]:
+        """Take over the rows that another worker changed; returns those that were news to this one."""
+        news = []
         for agent_id in dict.fromkeys(agent_ids):
+            known = self._rows.get(agent_id)
             record = await self._store.get(agent_id)
             if record is None:
                 self._forget(agent_id)
             else:
                 self._remember(Agent.of(record))
+            if self._rows.get(agent_id) != known or known is None:
+                news.append(agent_id)
+        self._groups.put(self.public_ids())
+        return news
 
     def restore_mirror(self) -> int:
         """Put back what LiteLLM dropped when it reloaded its own database; returns how many."""
+        if not self._groups.holds:
+            self._groups.put(self.public_ids())
         lost = [agent for agent in self._rows.values() if not self._registry.holds(agent.agent_id)]
         for agent in lost:
             self._registry.put(agent.fields)
@@ -129,8 +154,23 @@ class AgentDirectory:
 
     def all(self) -> Sequence[Agent]:
         """List our agents by age, then LiteLLM's own."""
-        ours = sorted(self._rows.values(), key=lambda agent: (agent.fields["created_at"], agent.agent_id))
-        return [*ours, *(_stock(fields) for fields in self._registry.stock(self._rows))]
+        ours = self._ours()
+        return [*ours, *(self._stock(fields) for fields in self._registry.stock(self._rows))]
+
+    def public_ids(self) -> tuple[str, ...]:
+        """List what is public: ours by age, then what LiteLLM declares, then those of LiteLLM's that were added."""
+        ours = [agent.agent_id for agent in self._ours() if agent.is_public]
+        return tuple(dict.fromkeys((*ours, *self._public_foreign())))
+
+    def _public_foreign(self) -> Sequence[str]:
+        declared = () if self._listed.replaces else self._groups.declared()
+        return [each for each in (*declared, *self._listed.agent_ids) if each not in self._rows]
+
+    def _stock(self, fields: Fields) -> Agent:
+        return Agent(fields, version=None, is_public=str(fields["agent_id"]) in self._public_foreign())
+
+    def _ours(self) -> Sequence[Agent]:
+        return sorted(self._rows.values(), key=lambda agent: (agent.fields["created_at"], agent.agent_id))
 
     async def find(self, reference: str) -> Agent | None:
         """Find an agent by id or name; a miss asks the store, so that no worker is ever behind on a new one."""
@@ -144,6 +184,14 @@ class AgentDirectory:
         self._remember(found)
         return found
 
+    def known(self, reference: str) -> Agent | None:
+        """Find an agent by id or name in this worker's memory alone."""
+        return self._in_memory(reference)
+
+    def exists(self, agent_id: str) -> bool:
+        """Tell whether this worker knows an agent of that id; cheap enough for every call."""
+        return agent_id in self._rows or self._registry.holds(agent_id)
+
     def _in_memory(self, reference: str) -> Agent | None:
         agent = self._rows.get(reference)
         if agent is not None:
@@ -152,7 +200,7 @@ class AgentDirectory:
             if row.name == reference:
                 return row
         stock = self._registry.find_stock(reference, self._rows)
-        return None if stock is None else _stock(stock)
+        return None if stock is None else self._stock(stock)
 
     @property
     def count(self) -> int:
@@ -211,6 +259,40 @@ class AgentDirectory:
             raise PreconditionFailed(str(stale)) from stale
         self._forget(record.agent_id)
         return Agent.of(record)
+
+    async def publish(self, reference: str, author: Author) -> Sequence[str]:
+        """Make an agent public, ours or LiteLLM's; returns all public ids.
+
+        Raises `NotFound`, and LiteLLM's 400 for one that is public already.
+        """
+        agent = await self._known(reference)
+        public = self.public_ids()
+        audit = _published("agent.make_public", author, [agent])
+        publish = self._public.publish if agent.is_ours else self._public.publish_foreign
+        if agent.agent_id in public or not await publish(agent.agent_id, audit):
+            raise InvalidRequest(f"Agent with name {agent.name} already in public agent groups")
+        await self._republished([agent.agent_id] if agent.is_ours else [])
+        return [*public, agent.agent_id]
+
+    async def publish_only(self, references: Sequence[str], author: Author) -> Sequence[str]:
+        """Make exactly these agents public, at once or not at all; returns their ids. Raises `NotFound`."""
+        agents = [await self._known(reference) for reference in references]
+        ours = {agent.agent_id for agent in agents if agent.is_ours}
+        ids = list(dict.fromkeys(agent.agent_id for agent in agents))
+        audit = _published("agent.make_only_public", author, agents)
+        changed = await self._public.replace(ours, [each for each in ids if each not in ours], audit)
+        await self._republished(changed)
+        return ids
+
+    async def _known(self, reference: str) -> Agent:
+        agent = await self.find(reference)
+        if agent is None:
+            raise NotFound(f"Agent with ID {reference} not found")
+        return agent
+
+    async def _republished(self, changed: Sequence[str]) -> None:
+        await self.refresh(changed)
+        await self.refresh_public()
 
     async def _change(
         self,
@@ -276,10 +358,6 @@ class AgentDirectory:
         if record.kill_switch:
             found.append(("kill_switch.url", str(record.kill_switch["url"])))
         await asyncio.gather(*(self._guard.check(url, field) for field, url in found))
-
-
-def _stock(fields: Fields) -> Agent:
-    return Agent(fields, version=None, is_public=host_agents.is_listed_public(str(fields["agent_id"])))
 
 
 def _valid_name(name: str) -> str:
@@ -375,6 +453,18 @@ def _refuse_identity(config: Fields) -> None:
             "identity: Entra managed identities live in LiteLLM's own database; leave identity out, "
             "or register this agent with LiteLLM's database enabled and the plugin's a2a feature off"
         )
+
+
+def _published(action: str, author: Author, agents: Sequence[Agent]) -> AuditEntry:
+    ids = [agent.agent_id for agent in agents]
+    return AuditEntry(
+        actor=author.actor,
+        action=action,
+        object_kind=KIND,
+        object_id=ids[0] if action == "agent.make_public" else "*",
+        request_id=author.request_id,
+        details={"agent_ids": ids},
+    )
 
 
 def _audit(action: str, record: AgentRecord, author: Author, config: Mapping[str, Any]) -> AuditEntry:

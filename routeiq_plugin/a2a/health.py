@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from routeiq_plugin.a2a.backends import ClientFactory
+from routeiq_plugin.a2a.breaker import Breaker, State
 from routeiq_plugin.a2a.model import Agent
 from routeiq_plugin.outbound import backend_error
 
@@ -19,16 +20,24 @@ AT_ONCE: Final = 16
 class Health:
     """Asks backends for a sign of life."""
 
-    def __init__(self, clients: ClientFactory) -> None:
+    def __init__(self, clients: ClientFactory, breaker: Breaker) -> None:
         self._clients = clients
+        self._breaker = breaker
 
     async def answering(self, agents: Sequence[Agent]) -> Sequence[Agent]:
-        """Keep the agents whose backend answers below 500, and those that have no backend of their own."""
+        """Keep the agents whose backend answers below 500, and those that have no backend of their own.
+
+        One whose breaker is not closed is known not to: it is left out, and not asked.
+        """
         slots = asyncio.Semaphore(AT_ONCE)
 
         async def answers(agent: Agent) -> bool:
+            if agent.backend_url is None:
+                return True
+            if self._breaker.state(agent.agent_id) is not State.CLOSED:
+                return False
             async with slots:
-                return agent.backend_url is None or await self._answers(agent.backend_url)
+                return await self._answers(agent.backend_url)
 
         verdicts = await asyncio.gather(*(answers(agent) for agent in agents))
         return [agent for agent, alive in zip(agents, verdicts, strict=True) if alive]

@@ -1,20 +1,21 @@
-"""HTTP of calling an agent: its card, and JSON-RPC relayed to its backend."""
+"""HTTP of calling an agent: JSON-RPC relayed to its backend."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import re
-from collections.abc import Awaitable
-from typing import Any, Final
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Final
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-from routeiq_plugin.a2a import cards, headers, schemas
+from routeiq_plugin.a2a import headers, tasks
 from routeiq_plugin.a2a.access import Action
+from routeiq_plugin.a2a.governance import CALL, Invocation, govern
 from routeiq_plugin.a2a.model import Agent
 from routeiq_plugin.a2a.routes import KEY, TAG
 from routeiq_plugin.a2a.service import AgentGateway
@@ -29,8 +30,14 @@ from routeiq_plugin.errors import (
     wire,
 )
 from routeiq_plugin.host.app import BODY, LeaveToStock
-from routeiq_plugin.host.auth import ANY_KEY, Caller, authenticate
+from routeiq_plugin.host.auth import Caller, authenticate
 from routeiq_plugin.host.config import base_url, key_header
+
+if TYPE_CHECKING:
+    from routeiq_plugin.a2a.bindings import Bindings
+
+Answer = Callable[["Bindings"], Awaitable[Response]]
+"""Answers a request through one of an agent's bindings."""
 
 CLIENT_LEFT: Final = 499
 """What proxies log for a client that did not wait (nginx's number); nobody receives it."""
@@ -41,22 +48,6 @@ def invocation_routes(gateway: AgentGateway) -> APIRouter:
     """Build the routes that call agents."""
     router = APIRouter(tags=[TAG], dependencies=[KEY])
 
-    @router.get("/a2a/agents/{agent_id}/card", summary="Agent card")
-    @router.get("/a2a/{agent_id}/.well-known/agent-card.json", summary="Agent card")
-    @router.get("/a2a/{agent_id}/.well-known/agent.json", summary="Agent card", include_in_schema=False)
-    async def agent_card(agent_id: str, request: Request) -> Response:
-        """Serve the agent's card with the gateway in the backend's place, for clients of both protocol versions."""
-        caller = await authenticate(request, path=ANY_KEY)
-        await gateway.ready()
-        agent = await gateway.get(caller, agent_id, Action.READ)
-        if not agent.card:
-            raise NotFound(f"Agent '{agent_id}' has no agent card configured")
-        base = base_url(request, gateway.public_url)
-        url = schemas.gateway_url(agent, base)
-        # The first card loads the SDK, which takes too long for the loop.
-        card = await asyncio.to_thread(cards.public, agent.card, name=agent.name, gateway_url=url, provider_url=base)
-        return JSONResponse(card)
-
     @router.post("/a2a/{agent_id}", summary="Call an agent (A2A JSON-RPC)")
     @router.post("/a2a/{agent_id}/", include_in_schema=False)
     @router.post("/a2a/{agent_id}/message/send", summary="Send a message to an agent")
@@ -66,13 +57,22 @@ def invocation_routes(gateway: AgentGateway) -> APIRouter:
     async def invoke_agent(agent_id: str, request: Request) -> Response:
         """Relay a JSON-RPC call in either protocol version; `method` in the body decides what is done."""
         call = _call(request.scope[BODY])
-        caller = await authenticate(request, path=f"/a2a/{agent_id}", body=call or {})
+        # A model would make LiteLLM reserve a budget for it; an agent's cost is another matter.
+        checked = {name: value for name, value in (call or {}).items() if name != "model"}
+        caller = await authenticate(request, path=f"/a2a/{agent_id}", body=checked)
         await gateway.ready()
         try:
-            agent = await _callable(gateway, caller, agent_id)
+            agent = await callable_agent(gateway, caller, agent_id)
             if call is None:
                 raise MalformedBody("The request body is not JSON in UTF-8 of a reasonable depth")
-            return await _relayed(gateway, caller, agent, request, call.get("method"))
+            invocation = Invocation.of_jsonrpc(call)
+            method = call.get("method")
+
+            def answer(bindings: Bindings) -> Awaitable[Response]:
+                bindings.jsonrpc.assume_version(request, method)
+                return bindings.jsonrpc.handle_requests(request)
+
+            return await governed(gateway, caller, agent, request, invocation=invocation, answer=answer)
         except (NotFound, InvalidRequest, BackendError, Unavailable) as error:
             return _jsonrpc_error((call or {}).get("id"), error)
 
@@ -90,7 +90,7 @@ def _call(body: bytes) -> dict[str, Any] | None:
     return call if isinstance(call, dict) else {}
 
 
-async def _callable(gateway: AgentGateway, caller: Caller, reference: str) -> Agent:
+async def callable_agent(gateway: AgentGateway, caller: Caller, reference: str) -> Agent:
     """Find an agent that can be relayed to; raises `LeaveToStock` for those of LiteLLM's completion bridge."""
     agent = await gateway.get(caller, reference, Action.INVOKE)
     if not agent.fields.get("enabled", True):
@@ -104,15 +104,34 @@ async def _callable(gateway: AgentGateway, caller: Caller, reference: str) -> Ag
     return agent
 
 
-async def _relayed(gateway: AgentGateway, caller: Caller, agent: Agent, request: Request, method: object) -> Response:
-    connection = await gateway.backends.connection(agent)
-    from routeiq_plugin.a2a.relay import assume_version
+async def governed(
+    gateway: AgentGateway,
+    caller: Caller,
+    agent: Agent,
+    request: Request,
+    *,
+    invocation: Invocation | None,
+    answer: Answer,
+) -> Response:
+    """Relay under LiteLLM's limits and hooks; what names no method of A2A goes nowhere and is not governed."""
+    if invocation is None:
+        return await _relayed(gateway, caller, agent, request, answer)
+    call = await govern(gateway.recorder, caller, agent, request, invocation)
+    request.scope[CALL] = call
+    async with call:
+        return await call.sealed(await _relayed(gateway, caller, agent, request, answer))
 
+
+async def _relayed(gateway: AgentGateway, caller: Caller, agent: Agent, request: Request, answer: Answer) -> Response:
+    connection = await gateway.backends.connection(agent)
     key = key_header()
     incoming = {name.lower(): value for name, value in request.headers.items() if name.lower() != key}
+    if CALL in request.scope:
+        incoming |= request.scope[CALL].trace
     request.scope[headers.OUTBOUND] = headers.outbound(agent, incoming, user_id=caller.user_id, team_id=caller.team_id)
-    assume_version(request, method)
-    return await _unless_client_leaves(request, connection.dispatcher.handle_requests(request))
+    request.scope[tasks.CALLER] = tasks.TaskCaller.of(caller)
+    request.scope[tasks.BASE_URL] = base_url(request, gateway.public_url)
+    return await _unless_client_leaves(request, answer(connection.bindings))
 
 
 async def _unless_client_leaves(request: Request, answer: Awaitable[Response]) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Self
@@ -95,6 +96,11 @@ class Agent:
         return self.fields.get("litellm_params") or {}
 
     @property
+    def access_groups(self) -> frozenset[str]:
+        """Access groups that the agent is a member of: who holds one of them may call it."""
+        return frozenset(self.fields.get("access_group_ids") or ())
+
+    @property
     def backend_url(self) -> str | None:
         """Where the backend lives, or None for an agent that LiteLLM's completion bridge serves."""
         url = self.card.get("url")
@@ -107,6 +113,13 @@ class Agent:
     def is_bridged(self) -> bool:
         """Tell whether LiteLLM's completion bridge speaks for the agent."""
         return bool(self.litellm_params.get("custom_llm_provider"))
+
+    @property
+    def fingerprint(self) -> str:
+        """Tell one configuration of the agent from the next."""
+        if self.version is not None:
+            return str(self.version)
+        return json.dumps(dict(self.card), sort_keys=True, default=str)
 
     @property
     def etag(self) -> str | None:

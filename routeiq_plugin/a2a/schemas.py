@@ -55,7 +55,15 @@ def shown_card(agent: Agent, base_url: str, *, is_admin: bool) -> dict[str, Any]
         gateway_url=gateway_url(agent, base_url),
         provider_url=base_url,
         backend_url=agent.backend_url if is_admin else None,
+        hidden=frozenset() if is_admin else hidden_hosts(agent),
     )
+
+
+def hidden_hosts(agent: Agent, own: Mapping[str, Any] | None = None) -> frozenset[str]:
+    """Name the hosts that are the backend's, by the registered card, its own and the agent's parameters."""
+    found = [*cards.addresses(agent.card), *cards.addresses(own or {})]
+    params = [(name, str(agent.litellm_params[name])) for name in ADDRESSES if agent.litellm_params.get(name)]
+    return cards.hosts([*found, *params])
 
 
 def gateway_url(agent: Agent, base_url: str) -> str:

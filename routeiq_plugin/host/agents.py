@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any, Final
 
@@ -29,7 +29,7 @@ _OUTSIDE_LITELLMS_TYPES: Final = frozenset({"securitySchemes", "security"})
 
 Fields = dict[str, Any]
 
-__all__ = ["AgentConfig", "AgentResponse", "Fields", "PatchAgentRequest", "Registry"]
+__all__ = ["AgentConfig", "AgentResponse", "Fields", "PatchAgentRequest", "PublicGroups", "Registry"]
 
 
 @cache
@@ -109,9 +109,44 @@ def jwt_auth_is_configured() -> bool:
     return bool(module.general_settings.get("enable_jwt_auth") and getattr(jwt, "agent_id_jwt_field", None))
 
 
-def is_listed_public(agent_id: str) -> bool:
-    """Tell whether LiteLLM's own `public_agent_groups` names the agent."""
-    return agent_id in (litellm.public_agent_groups or ())
+def stable_id(agent_id: str) -> str:
+    """Translate an id that an older LiteLLM gave to an agent of its config into today's; others stay."""
+    return str(global_agent_registry.stable_agent_id(agent_id))
+
+
+class PublicGroups:
+    """LiteLLM's `public_agent_groups`: what its config or database says, and what we put in its place.
+
+    Only the list in memory is ours to change: LiteLLM's own route would rewrite the config file.
+    """
+
+    def __init__(self) -> None:
+        self._written: list[str] | None = None
+        self._declared: tuple[str, ...] = ()
+
+    def declared(self) -> tuple[str, ...]:
+        """List what LiteLLM itself says, also while our list stands there."""
+        current = litellm.public_agent_groups
+        if current is not self._written or current is None:  # LiteLLM rebinds the name when it (re)loads
+            self._declared = tuple(stable_id(each) for each in current or ())
+        return self._declared
+
+    def put(self, agent_ids: Iterable[str]) -> None:
+        """Let LiteLLM's other features see these agents as public."""
+        self.declared()
+        self._written = list(agent_ids)
+        litellm.public_agent_groups = self._written
+
+    @property
+    def holds(self) -> bool:
+        """Tell whether our list still stands there."""
+        return self._written is not None and litellm.public_agent_groups is self._written
+
+
+class MirroredAgent(AgentResponse):  # type: ignore[misc]  # LiteLLM is not followed by mypy, see pyproject.toml
+    """An agent of ours in LiteLLM's registry, with the attribute by which LiteLLM finds the members of a group."""
+
+    agent_access_groups: Sequence[str] = ()
 
 
 class Registry:
@@ -121,7 +156,9 @@ class Registry:
         """Make LiteLLM's chat bridge, limits and hooks see an agent; replaces one of the same id or name."""
         self.drop(fields["agent_id"])
         global_agent_registry.deregister_agent(agent_name=fields["agent_name"])
-        global_agent_registry.register_agent(agent_config=AgentResponse.model_validate(fields))
+        groups = list(fields.get("access_group_ids") or ())
+        mirrored = MirroredAgent.model_validate({**fields, "agent_access_groups": groups})
+        global_agent_registry.register_agent(agent_config=mirrored)
 
     def drop(self, agent_id: str) -> None:
         """Forget an agent, under whatever name it was registered."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
@@ -16,7 +16,9 @@ from litellm.proxy.common_utils.rbac_utils import check_feature_access_for_user
 from starlette.requests import Request
 
 from routeiq_plugin.errors import Forbidden, Unauthenticated
+from routeiq_plugin.host.agents import stable_id
 from routeiq_plugin.host.app import replay
+from routeiq_plugin.host.process import has_own_database
 
 ANY_KEY: Final = "/v1/agents"
 """A path that LiteLLM opens to every role; ours that LiteLLM does not know are authenticated as this one."""
@@ -26,12 +28,31 @@ _NOBODY_KNOWS_THE_KEY: Final = "no_db_connection"
 
 
 @dataclass(frozen=True, slots=True)
-class AgentGrants:
-    """The agents that LiteLLM's key, team and access-group rules give to a caller."""
+class Grant:
+    """What one holder, a key or a team, was given: agents, and groups whose agents come with them."""
 
-    unrestricted: bool
-    """No grant was made anywhere; stock LiteLLM reads that as every agent."""
     agent_ids: frozenset[str]
+    groups: frozenset[str] = frozenset()
+
+    def covers(self, agent_id: str, groups: Collection[str]) -> bool:
+        """Tell whether the agent is given, by id or as a member of a group."""
+        return agent_id in self.agent_ids or not self.groups.isdisjoint(groups)
+
+
+@dataclass(frozen=True, slots=True)
+class AgentGrants:
+    """What a caller's key and team were given. An agent is theirs when each holder that was given any has it."""
+
+    holders: tuple[Grant, ...] = ()
+
+    @property
+    def unrestricted(self) -> bool:
+        """No grant was made anywhere; stock LiteLLM reads that as every agent."""
+        return not self.holders
+
+    def cover(self, agent_id: str, groups: Collection[str] = ()) -> bool:
+        """Tell whether an agent, member of these access groups, is granted."""
+        return bool(self.holders) and all(holder.covers(agent_id, groups) for holder in self.holders)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,21 +71,48 @@ class Caller:
         """Who, for `created_by` and the audit trail; LiteLLM's word where it does not know."""
         return self.user_id or "unknown"
 
+    @property
+    def key_hash(self) -> str:
+        """Hash of the key as LiteLLM logs it, '' for none."""
+        return str(getattr(self.identity, "api_key", None) or "")
+
     async def agent_grants(self) -> AgentGrants:
-        """Ask LiteLLM which agents this caller's key and team may reach."""
+        """Tell which agents this caller's key and team may reach.
+
+        With a database of its own LiteLLM knows the teams and groups, so it is asked. Without one it forgets a team's
+        grants and the groups, so what its auth object carries of them is read here, under the same rules. Keys that
+        belong to an agent have more rules still; LiteLLM is always asked about those.
+        """
+        if not has_own_database() and not getattr(self.identity, "agent_id", None):
+            return _declared_grants(self.identity)
         access = await AgentRequestHandler.resolve_agent_access(user_api_key_auth=self.identity)
         if isinstance(access, UnrestrictedAgentAccess):
-            return AgentGrants(unrestricted=True, agent_ids=frozenset())
-        return AgentGrants(unrestricted=False, agent_ids=frozenset(access.agent_ids))
+            return AgentGrants()
+        return AgentGrants((Grant(frozenset(access.agent_ids)),))
 
     async def require_feature(self, name: str) -> None:
         """Apply LiteLLM's `disable_<feature>_for_internal_users` switches; raises LiteLLM's 403."""
         await check_feature_access_for_user(user_api_key_dict=self.identity, feature_name=name)
 
-    def require_admin(self, message: str) -> None:
-        """Refuse all but proxy admins, in LiteLLM's words and shape: `{"detail": {"error": ...}}`."""
+    def require_admin(self, message: str, *, wrapped: bool = True) -> None:
+        """Refuse all but proxy admins, in LiteLLM's words and shape: `{"detail": {"error": ...}}`, or bare text."""
         if not self.is_admin:
-            raise Forbidden({"error": f"{message} Your role={self.identity.user_role}"})
+            text = f"{message} Your role={self.identity.user_role}"
+            raise Forbidden({"error": text} if wrapped else text)
+
+
+def _declared_grants(identity: Any) -> AgentGrants:
+    """Read what the auth object itself says of the key and of its team."""
+    key = _grant(identity.object_permission, identity.access_group_ids)
+    team = _grant(identity.team_object_permission) if identity.team_id else None
+    return AgentGrants(tuple(grant for grant in (key, team) if grant is not None))
+
+
+def _grant(permission: Any, more_groups: Iterable[str] | None = None) -> Grant | None:
+    """Read one holder's grants; None when it was given none, which is no limit."""
+    agents = frozenset(stable_id(each) for each in getattr(permission, "agents", None) or ())
+    groups = frozenset((*(getattr(permission, "agent_access_groups", None) or ()), *(more_groups or ())))
+    return Grant(agents, groups) if agents or groups else None
 
 
 def caller_of(identity: Any) -> Caller:

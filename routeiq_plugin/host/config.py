@@ -31,6 +31,15 @@ def key_header() -> str | None:
     return str(chosen).lower() if chosen else None
 
 
+def callback_base(public_url: str | None) -> str | None:
+    """Return the address that was configured for this proxy, without trailing slash; None where none was."""
+    configured = (public_url or os.environ.get("PROXY_BASE_URL") or "").rstrip("/")
+    root_path = os.environ.get("SERVER_ROOT_PATH", "").rstrip("/")
+    if not configured or not root_path or urlsplit(configured).path.endswith(root_path):
+        return configured or None
+    return configured + root_path
+
+
 def base_url(request: Request, public_url: str | None) -> str:
     """Return the address under which this caller reaches the proxy, without trailing slash.
 

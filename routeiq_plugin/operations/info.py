@@ -32,6 +32,8 @@ class Feature:
     state: State
     reason: str | None = None
     facts: Mapping[str, Any] | None = None
+    admin_facts: Mapping[str, Any] | None = None
+    """Told to admins only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,8 @@ class Info:
 
 def _feature(feature: Feature, is_admin: bool) -> dict[str, Any]:
     told: dict[str, Any] = {"state": feature.state.value, **(feature.facts or {})}
+    if is_admin:
+        told |= feature.admin_facts or {}
     if feature.reason is not None:
         told["reason"] = feature.reason if is_admin else "ask a proxy admin"
     return told

@@ -3,5 +3,6 @@
 from routeiq_plugin.outbound.clients import Clients
 from routeiq_plugin.outbound.failures import backend_error
 from routeiq_plugin.outbound.guard import Guard
+from routeiq_plugin.outbound.watched import Watch
 
-__all__ = ["Clients", "Guard", "backend_error"]
+__all__ = ["Clients", "Guard", "Watch", "backend_error"]

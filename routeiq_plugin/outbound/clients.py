@@ -14,6 +14,7 @@ from routeiq_plugin.outbound.bodies import Limits
 from routeiq_plugin.outbound.guard import Guard
 from routeiq_plugin.outbound.tls import TlsSource, shared_context
 from routeiq_plugin.outbound.transports import Client, GuardedTransport
+from routeiq_plugin.outbound.watched import Watch, WatchedTransport
 from routeiq_plugin.settings import OutboundSettings
 
 if TYPE_CHECKING:
@@ -40,10 +41,10 @@ class Clients:
         self._transport2: transports2.GuardedTransport | None = None
         self._closed = False
 
-    def httpx_client(self, headers: Mapping[str, str] | None = None) -> httpx.AsyncClient:
-        """Make a client of httpx (a2a-sdk); `headers` are sent with each of its requests."""
+    def httpx_client(self, headers: Mapping[str, str] | None = None, watch: Watch | None = None) -> httpx.AsyncClient:
+        """Make a client of httpx (a2a-sdk); `headers` are sent with each request, `watch` hears how each went."""
         return Client(
-            transport=self._transport,
+            transport=self._transport if watch is None else WatchedTransport(self._transport, watch),
             headers={"User-Agent": USER_AGENT, **(headers or {})},
             cookies=_no_cookies(),
             timeout=httpx.Timeout(self._timeout, connect=self._connect, pool=self._connect),

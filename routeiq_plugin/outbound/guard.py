@@ -82,6 +82,16 @@ class Guard:
         if not _client_agrees(url, target):
             raise AddressRefused(f"{field}: the URL is not one that can be called, write it in its plain form")
 
+    def trusts(self, url: str) -> bool:
+        """Tell whether an operator named this URL's host, or its address, in the settings."""
+        try:
+            target = parse_url(url)
+        except (_BadUrlError, BadHostError):
+            return False
+        if target.host.address is not None:
+            return self._allowed.covers(target.host.address, target.port)
+        return self._allowed.names_host(target.host, target.port)
+
     async def addresses(self, host: str, port: int) -> Sequence[str]:
         """List the addresses to connect to, best first, each of them vetted just now; raises `AddressRefused`."""
         field = "the backend's address"

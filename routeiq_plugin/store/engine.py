@@ -129,6 +129,20 @@ class Database:
                         await session.exec(select(func.pg_notify(postgresql.CHANNEL, str(unit.revision))))
                     await _to_its_end(session.commit())
 
+    @asynccontextmanager
+    async def tally(self) -> AsyncIterator[AsyncSession]:
+        """One transaction of rows that nobody follows, such as usage: it takes no revision and wakes no worker.
+
+        Committed on leaving, rolled back whole if anything raises; raises as `write` does. Writers of different
+        workers run side by side on PostgreSQL, so they must lock their rows in one order.
+        """
+        await self._ensure_open()
+        async with self._turn:
+            with translated():
+                async with AsyncSession(self._writer, expire_on_commit=False) as session:
+                    yield session
+                    await _to_its_end(session.commit())
+
     async def migrate(self, target: str = schema.HEAD) -> None:
         """Bring the schema to a revision, or to `base`, which drops every table of ours; for the command line."""
         await schema.load_alembic()

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
 
 from routeiq_plugin.errors import CannotOpen
 from routeiq_plugin.store import agents, audit
 from routeiq_plugin.store.engine import Database
 from routeiq_plugin.store.sealing import Sealer, open_mapping, seal_mapping
-from routeiq_plugin.store.tables import AgentRow
+from routeiq_plugin.store.tables import AgentRow, PushConfigRow
 
 SEALED_COLUMNS: Final = ("litellm_params", "static_headers", "kill_switch")
+"""Of agents."""
+WEBHOOK_COLUMNS: Final = ("webhook",)
+"""Of push configurations."""
+
+Row = AgentRow | PushConfigRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +37,7 @@ class Rotation:
 async def unreadable(database: Database, sealer: Sealer) -> tuple[str, ...]:
     """Name the rows whose secrets this key cannot open; raises `Unavailable`."""
     async with database.read() as session:
-        rows = await session.exec(select(AgentRow).order_by(col(AgentRow.agent_name)))
-        return tuple(_name(row) for row in rows if _open(row, sealer) is None)
+        return tuple(_name(row) for row in await _rows(session) if _open(row, sealer) is None)
 
 
 async def rotate(
@@ -47,7 +52,7 @@ async def rotate(
     skipped: list[str] = []
     lost: list[str] = []
     async with database.write() as unit:
-        for row in await unit.session.exec(select(AgentRow).order_by(col(AgentRow.agent_name))):
+        for row in await _rows(unit.session):
             if row.sealed_with is None:
                 continue
             if _open(row, new) is not None:
@@ -60,7 +65,8 @@ async def rotate(
             for column, value in opened.items():
                 setattr(row, column, seal_mapping(new, value))
             row.sealed_with = new.key_id
-            unit.changed(agents.KIND, row.agent_id, "reseal")
+            if isinstance(row, AgentRow):
+                unit.changed(agents.KIND, row.agent_id, "reseal")
             resealed += 1
         audit.record(
             unit,
@@ -75,15 +81,25 @@ async def rotate(
     return Rotation(resealed, tuple(skipped), tuple(lost))
 
 
-def _open(row: AgentRow, sealer: Sealer) -> Mapping[str, Mapping[str, Any] | None] | None:
+async def _rows(session: AsyncSession) -> Sequence[Row]:
+    """Read every row that holds a secret."""
+    agents_ = await session.exec(select(AgentRow).order_by(col(AgentRow.agent_name)))
+    webhooks = await session.exec(select(PushConfigRow).order_by(col(PushConfigRow.push_id)))
+    return [*agents_, *webhooks]
+
+
+def _open(row: Row, sealer: Sealer) -> Mapping[str, Mapping[str, Any] | None] | None:
     """Open the sealed columns of a row, None if this key cannot."""
     if row.sealed_with not in (None, sealer.key_id):
         return None
+    columns = SEALED_COLUMNS if isinstance(row, AgentRow) else WEBHOOK_COLUMNS
     try:
-        return {column: open_mapping(sealer, getattr(row, column)) for column in SEALED_COLUMNS}
+        return {column: open_mapping(sealer, getattr(row, column)) for column in columns}
     except CannotOpen:
         return None
 
 
-def _name(row: AgentRow) -> str:
-    return f"{agents.KIND} {row.agent_name}"
+def _name(row: Row) -> str:
+    if isinstance(row, AgentRow):
+        return f"{agents.KIND} {row.agent_name}"
+    return f"webhook of task {row.task_id}"

@@ -5,7 +5,7 @@ The schema itself is made by `store/migrations`; a test proves that the two agre
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -13,8 +13,12 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Date,
     DateTime,
     Dialect,
+    Double,
+    ForeignKey,
+    Index,
     Integer,
     String,
     Text,
@@ -132,3 +136,87 @@ class MetaRow(Table, table=True):
 
     key: str = Field(sa_column=Column(String, primary_key=True))
     value: str = Field(sa_column=Column(Text, nullable=False))
+
+
+class AgentDailyRow(Table, table=True):
+    """What one caller did with one agent on one day, by method; the first six columns are the key, '' where unknown."""
+
+    __tablename__ = "routeiq_agent_daily"
+
+    day: date = Field(sa_column=Column(Date, primary_key=True))
+    """Of the call's start, in UTC."""
+    agent_id: str = Field(sa_column=Column(String, primary_key=True))
+    api_key: str = Field(sa_column=Column(String, primary_key=True))
+    """Hash of the key, as LiteLLM logs it."""
+    user_id: str = Field(sa_column=Column(String, primary_key=True))
+    team_id: str = Field(sa_column=Column(String, primary_key=True))
+    method: str = Field(sa_column=Column(String, primary_key=True))
+    agent_name: str = Field(sa_column=Column(String, nullable=False))
+    """As last seen, so that a deleted agent still has one."""
+    key_alias: str | None = Field(default=None, sa_column=Column(String))
+    successful_requests: int = Field(sa_column=Column(BigInteger, nullable=False))
+    failed_requests: int = Field(sa_column=Column(BigInteger, nullable=False))
+    timed_requests: int = Field(sa_column=Column(BigInteger, nullable=False))
+    response_seconds: float = Field(sa_column=Column(Double, nullable=False))
+    """Of the timed requests together."""
+    prompt_tokens: int = Field(sa_column=Column(BigInteger, nullable=False))
+    completion_tokens: int = Field(sa_column=Column(BigInteger, nullable=False))
+    spend: float = Field(sa_column=Column(Double, nullable=False))
+
+
+class UsageWriterRow(Table, table=True):
+    """The last batch of usage that one worker wrote: a batch sent again after a lost answer is not counted twice."""
+
+    __tablename__ = "routeiq_usage_writer"
+
+    writer: str = Field(sa_column=Column(String, primary_key=True))
+    batch: int = Field(sa_column=Column(BigInteger, nullable=False))
+    at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
+
+
+class TaskRow(Table, table=True):
+    """Whose a task, or a conversation (context), of an agent is: who named it first."""
+
+    __tablename__ = "routeiq_task"
+
+    agent_id: str = Field(sa_column=Column(String, primary_key=True))
+    kind: str = Field(sa_column=Column(String, primary_key=True))
+    object_id: str = Field(sa_column=Column(String, primary_key=True))
+    owner: str = Field(sa_column=Column(String, nullable=False))
+    seen_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False, index=True))
+
+
+class PushConfigRow(Table, table=True):
+    """Where a client wants to hear of a task; its address, token and credentials are sealed JSON."""
+
+    __tablename__ = "routeiq_push_config"
+    __table_args__ = (Index("ix_routeiq_push_config_task", "agent_id", "task_id"),)
+
+    push_id: str = Field(sa_column=Column(String, primary_key=True))
+    """SHA-256 of the token in the callback's path; the token itself is not stored."""
+    agent_id: str = Field(sa_column=Column(String, nullable=False))
+    task_id: str | None = Field(default=None, sa_column=Column(String))
+    config_id: str = Field(sa_column=Column(String, nullable=False))
+    wire: str = Field(sa_column=Column(String, nullable=False))
+    webhook: str = Field(sa_column=Column(Text, nullable=False))
+    sealed_with: str | None = Field(default=None, sa_column=Column(String))
+    created_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False, index=True))
+
+
+class PushDeliveryRow(Table, table=True):
+    """A notification that was acknowledged to the agent and not yet delivered to the client."""
+
+    __tablename__ = "routeiq_push_delivery"
+    __table_args__ = {"sqlite_autoincrement": True}
+
+    id: int | None = Field(default=None, sa_column=Column(SERIAL, primary_key=True, autoincrement=True))
+    push_id: str = Field(
+        sa_column=Column(
+            String, ForeignKey("routeiq_push_config.push_id", ondelete="CASCADE"), nullable=False, index=True
+        )
+    )
+    payload: str = Field(sa_column=Column(Text, nullable=False))
+    attempts: int = Field(sa_column=Column(Integer, nullable=False))
+    due_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
+    claimed_until: datetime | None = Field(default=None, sa_column=Column(UtcDateTime))
+    created_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))

@@ -8,9 +8,11 @@ from typing import Any, Final
 import httpx
 import pytest
 
+from tests.a2a import events, oversight, webhooks
 from tests.a2a import guarded as guarded_proxy
 from tests.a2a import registry as agents
 from tests.a2a.scripted import Scripted, scripted
+from tests.a2a.webhooks import Webhook
 from tests.conftest import PLUGIN_CONFIG
 from tests.support.postgres import create_database
 from tests.support.proxy import Proxy, merge, running_proxy
@@ -99,3 +101,38 @@ def guarded(tmp_path_factory: pytest.TempPathFactory, script: Scripted, canary: 
     workdir = tmp_path_factory.mktemp("guarded")
     with running_proxy(workdir, **guarded_proxy.options(workdir, script, canary)) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+    """A proxy on SQLite that shows metrics and is quick to give up on an agent."""
+    with running_proxy(tmp_path_factory.mktemp("watched"), config=oversight.CONFIG) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+    """A proxy whose callbacks write down what LiteLLM tells them, with guardrails that agents may name."""
+    workdir = tmp_path_factory.mktemp("recorded")
+    with running_proxy(workdir, **events.options(workdir)) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def told(recorded: Proxy) -> events.Events:
+    """What the callbacks of `recorded` were told."""
+    return events.Events.of(recorded)
+
+
+@pytest.fixture(scope="session")
+def reachable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+    """A proxy that knows where agents reach it, so that it can relay their notifications."""
+    with running_proxy(tmp_path_factory.mktemp("reachable"), **webhooks.options()) as running:
+        yield running
+
+
+@pytest.fixture
+def webhook() -> Iterator[Webhook]:
+    """A client's webhook."""
+    with webhooks.webhook() as server:
+        yield server

@@ -17,7 +17,13 @@ from typing import Any
 
 import httpx
 from a2a.client import A2ACardResolver, A2AClientError, ClientConfig, ClientFactory, create_text_message_object
-from a2a.types import TaskIdParams, TaskQueryParams
+from a2a.types import (
+    GetTaskPushNotificationConfigParams,
+    PushNotificationConfig,
+    TaskIdParams,
+    TaskPushNotificationConfig,
+    TaskQueryParams,
+)
 
 
 async def events(arguments: argparse.Namespace) -> AsyncIterator[Any]:
@@ -25,7 +31,7 @@ async def events(arguments: argparse.Namespace) -> AsyncIterator[Any]:
     headers = {"Authorization": f"Bearer {arguments.key}"} if arguments.key else {}
     async with httpx.AsyncClient(headers=headers, timeout=60, trust_env=False) as http:
         card = await A2ACardResolver(http, arguments.url).get_agent_card()
-        config = ClientConfig(httpx_client=http, streaming=arguments.method == "stream")
+        config = ClientConfig(httpx_client=http, streaming=arguments.method in ("stream", "resubscribe"))
         client = ClientFactory(config).create(card)
         match arguments.method:
             case "card":
@@ -38,6 +44,15 @@ async def events(arguments: argparse.Namespace) -> AsyncIterator[Any]:
                 yield await client.get_task(TaskQueryParams(id=arguments.argument))
             case "cancel":
                 yield await client.cancel_task(TaskIdParams(id=arguments.argument))
+            case "push-set":
+                wanted = json.loads(arguments.argument)
+                webhook = PushNotificationConfig(url=wanted["url"], token=wanted.get("token"))
+                config = TaskPushNotificationConfig(task_id=wanted["id"], push_notification_config=webhook)
+                yield await client.set_task_callback(config)
+            case "push-get":
+                yield await client.get_task_callback(GetTaskPushNotificationConfigParams(id=arguments.argument))
+            case "extended":
+                yield await client.get_card()
             case "resubscribe":
                 async for event in client.resubscribe(TaskIdParams(id=arguments.argument)):
                     yield latest(event)
@@ -64,7 +79,8 @@ async def main(arguments: argparse.Namespace) -> int:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    parser.add_argument("method", choices=["card", "send", "stream", "get", "cancel", "resubscribe"])
+    methods = ["card", "send", "stream", "get", "cancel", "resubscribe", "push-set", "push-get", "extended"]
+    parser.add_argument("method", choices=methods)
     parser.add_argument("url")
     parser.add_argument("argument", nargs="?", default="")
     parser.add_argument("--key")

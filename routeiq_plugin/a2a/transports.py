@@ -1,0 +1,99 @@
+"""The SDK's client transports, except that what a backend answers in JSON-RPC errors is kept as it came."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import Any, NoReturn
+
+from a2a.client import ClientConfig, ClientFactory
+from a2a.client.client import ClientCallContext
+from a2a.client.errors import A2AClientError
+from a2a.client.transports.base import ClientTransport
+from a2a.client.transports.jsonrpc import JsonRpcTransport
+from a2a.compat.v0_3.jsonrpc_transport import CompatJsonRpcTransport
+from a2a.compat.v0_3.versions import is_legacy_version
+from a2a.types.a2a_pb2 import AgentCard, StreamResponse
+from a2a.utils.constants import PROTOCOL_VERSION_CURRENT, TransportProtocol
+
+from routeiq_plugin.a2a.refusals import Refusal, keeping
+
+
+class FaithfulTransport(JsonRpcTransport):
+    """JSON-RPC of 1.0."""
+
+    def _create_jsonrpc_error(self, error_dict: dict[str, Any]) -> Exception:
+        return _kept(super()._create_jsonrpc_error(error_dict), error_dict)
+
+    async def _send_request(self, payload: dict[str, Any], context: ClientCallContext | None = None) -> dict[str, Any]:
+        try:
+            return await super()._send_request(payload, context)
+        except A2AClientError as failure:
+            self._raise_what_the_body_says(failure)
+            raise
+
+    async def _send_stream_request(
+        self, rpc_request_payload: dict[str, Any], context: ClientCallContext | None = None
+    ) -> AsyncGenerator[StreamResponse]:
+        try:
+            async for event in super()._send_stream_request(rpc_request_payload, context):
+                yield event
+        except A2AClientError as failure:
+            self._raise_what_the_body_says(failure)
+            raise
+
+    def _raise_what_the_body_says(self, failure: A2AClientError) -> None:
+        """Raise the JSON-RPC error that came under an HTTP error status, as some servers send them."""
+        refusal = _in_body(failure.__cause__)
+        if refusal is not None:
+            raise self._create_jsonrpc_error(refusal.rendered()) from failure
+
+
+class FaithfulLegacyTransport(CompatJsonRpcTransport):
+    """JSON-RPC of 0.3."""
+
+    def _create_jsonrpc_error(self, error_dict: dict[str, Any]) -> Exception:
+        return _kept(super()._create_jsonrpc_error(error_dict), error_dict)
+
+    def _handle_http_error(self, e: Any) -> NoReturn:
+        refusal = _in_body(e)
+        if refusal is not None:
+            raise self._create_jsonrpc_error(refusal.rendered()) from e
+        super()._handle_http_error(e)
+
+
+def factory(config: ClientConfig) -> ClientFactory:
+    """Make the SDK's factory, with our JSON-RPC transports."""
+    made = ClientFactory(config)
+
+    def jsonrpc(card: AgentCard, url: str, config: ClientConfig) -> ClientTransport:
+        version = _version(card, url)
+        transport = FaithfulLegacyTransport if is_legacy_version(version) else FaithfulTransport
+        assert config.httpx_client is not None
+        return transport(config.httpx_client, card, url, is_shared_httpx=True)
+
+    made.register(TransportProtocol.JSONRPC, jsonrpc)
+    return made
+
+
+def _version(card: AgentCard, url: str) -> str:
+    """Choose the version to speak as the SDK does."""
+    best = ClientFactory._find_best_interface(
+        list(card.supported_interfaces), protocol_bindings=[TransportProtocol.JSONRPC], url=url
+    )
+    return best.protocol_version if best is not None else PROTOCOL_VERSION_CURRENT
+
+
+def _kept(error: Exception, raw: object) -> Exception:
+    refusal = Refusal.read(raw)
+    return error if refusal is None else keeping(error, refusal)
+
+
+def _in_body(error: object) -> Refusal | None:
+    response = getattr(error, "response", None)
+    if response is None:
+        return None
+    try:
+        body = response.json()
+    except Exception:  # noqa: BLE001  not read, or not JSON: then it says nothing
+        return None
+    return Refusal.read(body.get("error")) if isinstance(body, dict) else None

@@ -1,0 +1,181 @@
+"""Owners of tasks and notifications on their way: first come, first kept, and never two workers with one delivery."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import pytest
+
+from routeiq_plugin.errors import CannotOpen, Unavailable
+from routeiq_plugin.store import push as push_store
+from routeiq_plugin.store.engine import Database
+from routeiq_plugin.store.push import Delivery, PushConfig, PushStore
+from routeiq_plugin.store.rotation import rotate, unreadable
+from routeiq_plugin.store.tasks import Kind, Owned, TaskStore
+from tests.store.parts import OTHER_SEALER, SEALER, opened, sql
+
+pytestmark = pytest.mark.requirement("A2A-22")
+
+NOW: Final = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+LEASE: Final = timedelta(seconds=30)
+TASK: Final = Owned(Kind.TASK, "t-1")
+CONTEXT: Final = Owned(Kind.CONTEXT, "t-1")
+
+
+def config(push_id: str = "p", **fields: Any) -> PushConfig:
+    return PushConfig(
+        **{
+            "push_id": push_id,
+            "agent_id": "a",
+            "task_id": "t",
+            "config_id": "c",
+            "wire": "1.0",
+            "created_at": NOW,
+            "url": "https://hook.example.com/secret-path",
+            "token": "canary-token",
+            "scheme": "Bearer",
+            "credentials": "canary-credentials",
+            **fields,
+        }
+    )
+
+
+@pytest.fixture
+def tasks(database: Database) -> TaskStore:
+    return TaskStore(database)
+
+
+@pytest.fixture
+def pushes(database: Database) -> PushStore:
+    return PushStore(database, SEALER)
+
+
+async def test_who_comes_first_keeps_it(tasks: TaskStore) -> None:
+    assert await tasks.claim("a", "alice", [TASK, CONTEXT], NOW) == {TASK: "alice", CONTEXT: "alice"}
+    assert await tasks.claim("a", "bob", [TASK], NOW) == {TASK: "alice"}
+    assert await tasks.claim("b", "bob", [TASK], NOW) == {TASK: "bob"}, "another agent's ids are others"
+    assert await tasks.owners("a", [TASK, Owned(Kind.TASK, "unknown")]) == {TASK: "alice"}
+    assert await tasks.claim("a", "alice", [], NOW) == {}
+    assert await tasks.owners("a", []) == {}
+
+
+async def test_of_many_that_come_at_once_one_gets_it(database_url: str, tasks: TaskStore) -> None:
+    async with opened(database_url) as elsewhere:
+        stores = [tasks, TaskStore(elsewhere)] * 10
+        claims = [store.claim("a", f"owner-{n}", [TASK, CONTEXT], NOW) for n, store in enumerate(stores)]
+        answers = await asyncio.gather(*claims)
+    assert len({answer[TASK] for answer in answers}) == 1
+
+
+@pytest.mark.parametrize(
+    "object_id", ["x" * 100_000, "nul\x00", "half \ud800", "ünï \N{GRINNING FACE}", "", "sha256:x"]
+)
+async def test_any_id_can_be_owned(tasks: TaskStore, object_id: str) -> None:
+    odd = Owned(Kind.CONTEXT, object_id)
+    assert await tasks.claim("a", "alice", [odd], NOW) == {odd: "alice"}
+    assert await tasks.claim("a", "bob", [odd], NOW) == {odd: "alice"}
+    assert await tasks.owners("a", [Owned(Kind.CONTEXT, object_id + "!")]) == {}
+
+
+async def test_what_nobody_asks_for_is_forgotten(tasks: TaskStore) -> None:
+    await tasks.claim("a", "alice", [TASK, CONTEXT], NOW)
+    await tasks.claim("a", "alice", [CONTEXT], NOW + timedelta(days=20))
+    assert await tasks.prune(NOW + timedelta(days=1)) == 1
+    assert await tasks.owners("a", [TASK, CONTEXT]) == {CONTEXT: "alice"}
+
+
+async def test_a_configuration_comes_back_whole_and_is_sealed(database_url: str, pushes: PushStore) -> None:
+    await pushes.put(config())
+    assert await pushes.get("p") == config()
+    assert await pushes.of_task("a", "t") == (config(),)
+    assert await pushes.get("q") is None
+    stored = repr(sql(database_url, "SELECT * FROM routeiq_push_config"))
+    assert "canary" not in stored
+    assert "secret-path" not in stored
+
+
+async def test_another_key_does_not_open_it(database: Database, pushes: PushStore) -> None:
+    await pushes.put(config())
+    with pytest.raises(CannotOpen):
+        await PushStore(database, OTHER_SEALER).get("p")
+
+
+async def test_a_new_key_opens_it_after_a_rotation(database: Database, pushes: PushStore) -> None:
+    await pushes.put(config())
+    assert await unreadable(database, OTHER_SEALER) == ("webhook of task t",)
+    assert (await rotate(database, SEALER, OTHER_SEALER)).resealed == 1
+    assert await PushStore(database, OTHER_SEALER).get("p") == config()
+
+
+async def test_a_configuration_replaces_the_one_of_its_id(pushes: PushStore) -> None:
+    await pushes.put(config("p1"))
+    await pushes.put(config("p2"))
+    await pushes.put(config("p3", config_id="other"))
+    await pushes.put(config("p4", task_id="another"))
+    assert {each.push_id for each in await pushes.of_task("a", "t")} == {"p2", "p3"}
+
+
+async def test_a_configuration_may_come_before_its_task(pushes: PushStore) -> None:
+    await pushes.put(config("p1"))
+    await pushes.put(config("p2", task_id=None, config_id=""))
+    await pushes.put(config("p3", task_id=None, config_id=""))
+    await pushes.bind("p2", "t", "c")
+    assert [each.push_id for each in await pushes.of_task("a", "t")] == ["p2"]
+    assert await pushes.get("p3") == config("p3", task_id=None, config_id="")
+    await pushes.bind("gone", "t", "c")
+
+
+async def test_deliveries_go_in_order_and_to_one_worker_each(database_url: str, pushes: PushStore) -> None:
+    for push_id in ("p", "q"):
+        await pushes.put(config(push_id, config_id=push_id))
+        for number in range(2):
+            await pushes.enqueue(push_id, f"{push_id}{number}", NOW)
+    async with opened(database_url) as elsewhere:
+        workers = [pushes, PushStore(elsewhere, SEALER)] * 5
+        claims = await asyncio.gather(*(worker.claim(NOW, LEASE, 10) for worker in workers))
+    taken = [delivery for claim in claims for delivery in claim]
+    assert sorted(delivery.payload for delivery in taken) == ["p0", "q0"]
+    assert all(delivery.attempts == 0 for delivery in taken)
+    for delivery in taken:
+        await pushes.done(delivery.id)
+    assert sorted(each.payload for each in await pushes.claim(NOW, LEASE, 10)) == ["p1", "q1"]
+
+
+async def test_what_a_dead_worker_held_is_taken_again(pushes: PushStore) -> None:
+    await pushes.put(config())
+    await pushes.enqueue("p", "once", NOW)
+    [held] = await pushes.claim(NOW, LEASE, 1)
+    assert await pushes.claim(NOW + LEASE / 2, LEASE, 1) == ()
+    assert await pushes.claim(NOW + LEASE, LEASE, 1) == (held,)
+
+
+async def test_what_failed_is_due_later(pushes: PushStore) -> None:
+    await pushes.put(config())
+    assert await pushes.next_due() is None
+    await pushes.enqueue("p", "once", NOW)
+    [delivery] = await pushes.claim(NOW, LEASE, 1)
+    later = NOW + timedelta(minutes=1)
+    await pushes.postpone(delivery.id, 1, later)
+    assert await pushes.next_due() == later
+    assert await pushes.claim(NOW, LEASE, 1) == ()
+    assert await pushes.claim(later, LEASE, 1) == (Delivery(delivery.id, "p", "once", 1),)
+
+
+async def test_with_a_configuration_goes_what_waits_for_it(database_url: str, pushes: PushStore) -> None:
+    for push_id, made in (("p", NOW), ("q", NOW + timedelta(days=9))):
+        await pushes.put(config(push_id, config_id=push_id, created_at=made))
+        await pushes.enqueue(push_id, "x", NOW)
+    await pushes.remove("q")
+    assert await pushes.prune(NOW + timedelta(days=1)) == 1
+    assert sql(database_url, "SELECT count(*) FROM routeiq_push_delivery") == [(0,)]
+
+
+async def test_a_flood_is_stopped(pushes: PushStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(push_store, "MAX_QUEUED", 2)
+    await pushes.put(config())
+    for _ in range(2):
+        await pushes.enqueue("p", "x", NOW)
+    with pytest.raises(Unavailable):
+        await pushes.enqueue("p", "x", NOW)
