@@ -5,14 +5,11 @@ from __future__ import annotations
 import asyncio
 import copy
 import importlib
-import logging
 import sys
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from types import ModuleType
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Self
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -20,13 +17,11 @@ from starlette.types import Receive, Scope, Send
 
 from routeiq_plugin.a2a.headers import CREDENTIALS
 from routeiq_plugin.a2a.model import Agent
-from routeiq_plugin.a2a.records import CallRecord, CallRecorder
-from routeiq_plugin.errors import BackendError, BackendResponseTooLarge, BackendTimeout, Unavailable, wire
-from routeiq_plugin.host import calls
+from routeiq_plugin.a2a.outcomes import INVALID, LEFT, CallLog, Failure, Prices
+from routeiq_plugin.a2a.records import CallRecorder
+from routeiq_plugin.host import call_views, calls
 from routeiq_plugin.host.auth import Caller
 from routeiq_plugin.host.config import key_header
-
-logger = logging.getLogger(__name__)
 
 CALL: Final = "routeiq.a2a.call"
 """Key of the ASGI scope, and of the SDK's call state, under which the governed call travels."""
@@ -48,24 +43,9 @@ V1_NAMES: Final[Mapping[str, str]] = {
 V03_NAMES: Final[Mapping[str, str]] = {name: old for old, name in V1_NAMES.items()}
 MESSAGES: Final = frozenset({"SendMessage", "SendStreamingMessage"})
 """What says something to an agent, and costs: the rest asks after what was said."""
-STREAMS: Final = frozenset({"SendStreamingMessage", "SubscribeToTask"})
 
 _FOR_LITELLM: Final = ("guardrails", "tags", "litellm_trace_id", "litellm_session_id")
 """What a caller may add to the params for LiteLLM, as on stock; agents do not see it."""
-
-ErrorClass = Literal[
-    "refused",
-    "invalid",
-    "guardrail",
-    "agent",
-    "timeout",
-    "too_large",
-    "unreachable",
-    "unavailable",
-    "client_left",
-    "internal",
-]
-"""Why calls fail, for records and metrics."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,72 +78,6 @@ class Invocation:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Prices:
-    """What an agent costs, in dollars."""
-
-    per_query: float | None
-    per_prompt_token: float
-    per_completion_token: float
-
-    @classmethod
-    def of(cls, params: Mapping[str, Any]) -> Self:
-        """Read LiteLLM's price parameters of an agent."""
-        return cls(
-            per_query=_number(params.get("cost_per_query")),
-            per_prompt_token=_number(params.get("input_cost_per_token")) or 0.0,
-            per_completion_token=_number(params.get("output_cost_per_token")) or 0.0,
-        )
-
-    @property
-    def counts_tokens(self) -> bool:
-        """Tell whether the price depends on tokens; a price per query goes first, as on stock."""
-        return self.per_query is None and bool(self.per_prompt_token or self.per_completion_token)
-
-    def cost(self, usage: calls.Usage | None) -> float:
-        """Price of one message."""
-        if self.per_query is not None:
-            return self.per_query
-        if usage is None:
-            return 0.0
-        return usage.prompt * self.per_prompt_token + usage.completion * self.per_completion_token
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why a call failed: a class for records, and what LiteLLM's events say."""
-
-    kind: ErrorClass
-    told: calls.CallFailed
-
-    @classmethod
-    def of(cls, error: BaseException) -> Self:
-        """Classify an error of ours, or one that a hook raised."""
-        if isinstance(error, calls.CallFailed):
-            return cls("guardrail", error)
-        for known, kind in _KINDS:
-            if isinstance(error, known):
-                return cls(kind, calls.CallFailed(str(error), wire(error).status))
-        return cls("internal", calls.CallFailed("The gateway failed", 500))
-
-
-_KINDS: Final[tuple[tuple[type[BackendError | Unavailable], ErrorClass], ...]] = (
-    (BackendTimeout, "timeout"),
-    (BackendResponseTooLarge, "too_large"),
-    (BackendError, "unreachable"),
-    (Unavailable, "unavailable"),
-)
-_INVALID: Final = Failure("invalid", calls.CallFailed("The request is not one that A2A defines", 400))
-_LEFT: Final = Failure("client_left", calls.CallFailed("The client left before the agent answered", calls.CLIENT_LEFT))
-
-
-class NullRecorder:
-    """Keeps nothing."""
-
-    def record(self, call: CallRecord) -> None:
-        """Forget the call."""
-
-
 async def govern(
     recorder: CallRecorder, caller: Caller, agent: Agent, request: Request, invocation: Invocation
 ) -> GovernedCall:
@@ -187,7 +101,7 @@ async def govern(
         "method": V03_NAMES[invocation.method],
         "params": params or {},
     }
-    log = _Log(recorder, caller, agent, invocation.method)
+    log = CallLog(recorder, caller, agent, invocation.method)
     before = copy.deepcopy(params) if is_message else None
     try:
         hosted = await calls.HostedCall.begin(caller, request, _subject(agent), rpc)
@@ -206,7 +120,9 @@ async def govern(
 class GovernedCall:
     """A call that may go on: its agent's answers pass through here, and it ends exactly once."""
 
-    def __init__(self, hosted: calls.HostedCall, log: _Log, prices: Prices, before: Mapping[str, Any] | None) -> None:
+    def __init__(
+        self, hosted: calls.HostedCall, log: CallLog, prices: Prices, before: Mapping[str, Any] | None
+    ) -> None:
         self.hosted = hosted
         self.prices = prices
         self.counts_tokens = False
@@ -263,17 +179,17 @@ class GovernedCall:
         if self._open and self._answered:
             self._succeed(client_left=True)
         elif self._ends():
-            self._log.write(_LEFT.kind, client_left=True)
-            self.hosted.fail_later(_LEFT.told)
+            self._log.write(LEFT.kind, client_left=True)
+            self.hosted.fail_later(LEFT.told)
 
     async def sealed(self, response: Response) -> Response:
         """Return the response so that the call ends with it: one that the agent never heard of was invalid."""
         if hasattr(response, "body_iterator"):
             return _Settling(response, self)
-        if response.status_code == calls.CLIENT_LEFT:
+        if response.status_code == call_views.CLIENT_LEFT:
             self.abandon()
         else:
-            await self.fail(_INVALID)
+            await self.fail(INVALID)
         return response
 
     def _ends(self) -> bool:
@@ -293,11 +209,11 @@ class GovernedCall:
     async def _count(self, client_left: bool) -> None:
         asked = _text(self.hosted.params.get("message"))
         usage = await asyncio.to_thread(
-            lambda: calls.Usage(calls.count_tokens(asked), calls.count_tokens("".join(self._said)))
+            lambda: call_views.Usage(calls.count_tokens(asked), calls.count_tokens("".join(self._said)))
         )
         self._conclude(usage, client_left=client_left)
 
-    def _conclude(self, usage: calls.Usage | None, *, client_left: bool) -> None:
+    def _conclude(self, usage: call_views.Usage | None, *, client_left: bool) -> None:
         cost = self.prices.cost(usage) if self._log.method in MESSAGES else 0.0
         self._log.write(None, client_left=client_left, spend=cost, usage=usage)
         self.hosted.succeed(dict(self._last()), cost=cost, usage=usage, client_left=client_left)
@@ -305,48 +221,6 @@ class GovernedCall:
 
 _counting: Final[set[asyncio.Task[None]]] = set()
 """The loop itself keeps no task alive."""
-
-
-class _Log:
-    """Writes the one record of a call."""
-
-    def __init__(self, recorder: CallRecorder, caller: Caller, agent: Agent, method: str) -> None:
-        self.method = method
-        self._recorder = recorder
-        self._caller = caller
-        self._agent = agent
-        self._started_at = datetime.now(UTC)
-        self._began = time.monotonic()
-
-    def write(
-        self,
-        error: ErrorClass | None,
-        *,
-        client_left: bool = False,
-        spend: float = 0.0,
-        usage: calls.Usage | None = None,
-    ) -> None:
-        key = calls.key_of(self._caller)
-        self._recorder.record(
-            CallRecord(
-                agent_id=self._agent.agent_id,
-                agent_name=self._agent.name,
-                method=self.method,
-                key=key.hash,
-                key_alias=key.alias,
-                user_id=self._caller.user_id,
-                team_id=self._caller.team_id,
-                started_at=self._started_at,
-                seconds=time.monotonic() - self._began,
-                outcome="success" if error is None else "failure",
-                error=error,
-                streamed=self.method in STREAMS,
-                aborted=client_left,
-                spend=spend,
-                prompt_tokens=usage.prompt if usage else 0,
-                completion_tokens=usage.completion if usage else 0,
-            )
-        )
 
 
 class _Settling(Response):
@@ -378,14 +252,6 @@ def _subject(agent: Agent) -> calls.Subject:
 def _text(message: Any) -> str:
     parts = message.get("parts") or () if isinstance(message, Mapping) else ()
     return " ".join(str(part["text"]) for part in parts if isinstance(part, Mapping) and part.get("text"))
-
-
-def _number(value: Any) -> float | None:
-    try:
-        return None if value is None else float(value)
-    except (TypeError, ValueError):
-        logger.warning("routeiq: an agent's price is no number and counts as none")
-        return None
 
 
 async def _shapes() -> ModuleType:

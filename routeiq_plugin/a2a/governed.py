@@ -32,9 +32,10 @@ from a2a.utils.errors import A2AError, InternalError
 from pydantic import ValidationError
 
 from routeiq_plugin.a2a import shapes
-from routeiq_plugin.a2a.governance import CALL, Failure, GovernedCall
+from routeiq_plugin.a2a.governance import CALL, GovernedCall
+from routeiq_plugin.a2a.outcomes import Failure
 from routeiq_plugin.a2a.shapes import Event
-from routeiq_plugin.host.calls import CallFailed, Shown, StreamEvent
+from routeiq_plugin.host.call_views import CallFailed, Shown, StreamEvent
 from routeiq_plugin.outbound import backend_error
 
 T = TypeVar("T")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import copy
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,27 +21,27 @@ from litellm.proxy.common_request_processing import ProxyBaseLLMRequestProcessin
 from litellm.proxy.litellm_pre_call_utils import get_chain_id_from_headers
 from litellm.proxy.spend_tracking.budget_reservation import release_or_invalidate_budget_reservation
 from litellm.proxy.utils import unified_guardrail
-from litellm.types.agents import LiteLLMSendMessageResponse
 from starlette.requests import Request
 
 from routeiq_plugin.host.auth import Caller
+from routeiq_plugin.host.call_views import (
+    CLIENT_LEFT,
+    Answer,
+    Boundary,
+    CallFailed,
+    Json,
+    Shown,
+    StreamEvent,
+    Usage,
+    result_of,
+    shown_of,
+    status_of,
+    withheld,
+)
 from routeiq_plugin.host.process import proxy_server
 
 CALL_TYPE: Final = "asend_message"
 PROVIDER: Final = "a2a_agent"
-CLIENT_LEFT: Final = 499
-
-Json = dict[str, Any]
-
-
-class CallFailed(Exception):
-    """How a call failed after the agent was asked; `status_code` is what LiteLLM's events show, not what is sent."""
-
-    def __init__(self, message: str, status_code: int, data: Json | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.status_code = status_code
-        self.data = data
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,42 +60,6 @@ class LoggedKey:
 
     hash: str
     alias: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Tokens of a call."""
-
-    prompt: int = 0
-    completion: int = 0
-
-
-class StreamEvent(dict[str, Any]):
-    """One event of a stream as JSON-RPC in 0.3 shape, for hooks to change; `origin` stays what the agent sent."""
-
-    def __init__(self, call_id: Any, result: Json, origin: Any) -> None:
-        super().__init__(jsonrpc="2.0", id=call_id, result=result)
-        self.origin = origin
-        self.before = copy.deepcopy(result)
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """What the hooks let out: an event as the agent sent it, a changed one, or text in place of an event's own."""
-
-    origin: Any = None
-    result: Json | None = None
-    text: str | None = None
-
-
-class _Answer(LiteLLMSendMessageResponse):  # type: ignore[misc]  # LiteLLM is not followed by mypy, see pyproject.toml
-    """LiteLLM's answer, whose dump shares `result`: its guardrails change the dump and expect the answer to follow."""
-
-    def model_dump(self, **options: Any) -> Json:
-        if options:
-            dumped: Json = super().model_dump(**options)
-            return dumped
-        return {"id": self.id, "jsonrpc": self.jsonrpc, "result": self.result}
 
 
 def require_trace_id(request: Request, agent_id: str) -> None:
@@ -185,17 +148,17 @@ class HostedCall:
         try:
             await self._hooks.during_call_hook(data=self._data, user_api_key_dict=self._identity, call_type=CALL_TYPE)
         except Exception as refused:
-            raise _withheld(refused) from refused
+            raise withheld(refused) from refused
 
     async def answered(self, result: Json) -> Json:
         """Show an answer's result to the hooks; returns it as they leave it, raises `CallFailed` when one refuses."""
         try:
             changed = await self._hooks.post_call_success_hook(
-                data=self._data, response=_Answer(id=self._rpc_id, result=result), user_api_key_dict=self._identity
+                data=self._data, response=Answer(id=self._rpc_id, result=result), user_api_key_dict=self._identity
             )
         except Exception as refused:
-            raise _withheld(refused) from refused
-        return _result(changed if isinstance(changed, Mapping) else changed.model_dump())
+            raise withheld(refused) from refused
+        return result_of(changed if isinstance(changed, Mapping) else changed.model_dump())
 
     @property
     def watches_streams(self) -> bool:
@@ -214,7 +177,7 @@ class HostedCall:
 
         Raises what the agent's side raises, and `CallFailed` when a hook refuses.
         """
-        source = _Boundary(self._masked(events))
+        source = Boundary(self._masked(events))
         guarded = self._hooks.async_post_call_streaming_iterator_hook(
             response=source, user_api_key_dict=self._identity, request_data=self._data
         )
@@ -223,11 +186,11 @@ class HostedCall:
                 changed = await self._hooks.async_post_call_streaming_hook(
                     data=self._data, response=event, user_api_key_dict=self._identity, str_so_far=""
                 )
-                yield _shown(event, changed)
+                yield shown_of(event, changed)
         except Exception as refused:
             if refused is source.failure or isinstance(refused, CallFailed):
                 raise
-            raise _withheld(refused) from refused
+            raise withheld(refused) from refused
         finally:
             await guarded.aclose()
 
@@ -241,7 +204,7 @@ class HostedCall:
             for masker in maskers:
                 # Whether it runs for this call and where in the event texts are is LiteLLM's to decide.
                 self._data["guardrail_to_apply"] = masker
-                answer = _Answer(id=self._rpc_id, result=event["result"])
+                answer = Answer(id=self._rpc_id, result=event["result"])
                 await unified_guardrail.async_post_call_success_hook(
                     data=self._data, response=answer, user_api_key_dict=self._identity
                 )
@@ -270,7 +233,7 @@ class HostedCall:
             details["usage"] = details["combined_usage_object"] = tokens
         if client_left:
             self._mark_client_left()
-        answer = _Answer(id=self._rpc_id, result=result)
+        answer = Answer(id=self._rpc_id, result=result)
         answer._hidden_params["response_cost"] = cost
         self._enqueue(
             self._logging.dispatch_success_handlers(
@@ -309,37 +272,6 @@ class HostedCall:
     @property
     def _hooks(self) -> Any:
         return proxy_server().proxy_logging_obj
-
-
-class _Boundary:
-    """Remembers what the agent's side raised, so that it is not taken for a hook's refusal."""
-
-    def __init__(self, events: AsyncIterator[StreamEvent]) -> None:
-        self._events = events
-        self.failure: Exception | None = None
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> StreamEvent:
-        try:
-            return await anext(self._events)
-        except StopAsyncIteration:
-            raise
-        except Exception as failure:
-            self.failure = failure
-            raise
-
-
-def _shown(event: Any, changed: Any) -> Shown:
-    """Tell a changed event from one as it was; LiteLLM's per-event hook answers with text, in place of the event."""
-    origin = event.origin if isinstance(event, StreamEvent) else None
-    if not isinstance(changed, Mapping):
-        return Shown(origin, text=str(changed))
-    result = _result(changed)
-    if isinstance(event, StreamEvent) and result == event.before:
-        return Shown(origin)
-    return Shown(origin, result)
 
 
 def _capabilities() -> Any:
@@ -420,31 +352,4 @@ async def _refusal(refused: Exception, data: Json, identity: Any, subject: Subje
         return transformed
     if isinstance(refused, HTTPException | ProxyException):
         return refused
-    return HTTPException(_status(refused), detail=str(getattr(refused, "message", None) or refused))
-
-
-def _status(refused: Exception) -> int:
-    """Take the status that a hook's own exception names; without one it is an error of the hook."""
-    status = getattr(refused, "status_code", None)
-    return status if isinstance(status, int) and 400 <= status < 600 else 500
-
-
-def _withheld(refused: Exception) -> CallFailed:
-    """Say that a hook withheld an answer."""
-    detail = getattr(refused, "detail", None)
-    if isinstance(detail, Mapping):
-        message = detail.get("error") or detail.get("message") or "A guardrail refused"
-        data = {name: value for name, value in detail.items() if name not in ("error", "message")}
-        return CallFailed(str(message), _status(refused), data or None)
-    text = detail or getattr(refused, "message", None) or refused
-    return CallFailed(str(text), _status(refused))
-
-
-def _result(answer: Mapping[str, Any]) -> Json:
-    """Take the result out of an answer that went through hooks; raises `CallFailed` for an error put in its place."""
-    error = answer.get("error")
-    if isinstance(error, Mapping):
-        data = error.get("data")
-        raise CallFailed(str(error.get("message")), 500, data if isinstance(data, dict) and data else None)
-    result = answer.get("result")
-    return result if isinstance(result, dict) else {}
+    return HTTPException(status_of(refused), detail=str(getattr(refused, "message", None) or refused))
