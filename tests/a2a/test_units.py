@@ -9,10 +9,10 @@ import pytest
 
 from routeiq_plugin.a2a import cards, headers
 from routeiq_plugin.a2a.access import Action, DefaultAccess, decide
-from routeiq_plugin.a2a.backends import pinned
+from routeiq_plugin.a2a.cards import pinned
 from routeiq_plugin.a2a.model import Agent
 from routeiq_plugin.errors import BackendError, InvalidRequest
-from routeiq_plugin.host.auth import AgentGrants, Caller
+from routeiq_plugin.host.auth import AgentGrants, Caller, Grant
 
 GATEWAY: Final = "https://gateway.example.com/a2a/id-1"
 PROVIDER: Final = "https://gateway.example.com"
@@ -52,10 +52,10 @@ def caller(role: str = "internal_user") -> Caller:
     return Caller(identity=None, user_id="u", team_id=None, role=role, is_admin=admin, has_admin_view=view)
 
 
-NONE: Final = AgentGrants(unrestricted=True, agent_ids=frozenset())
-OTHER: Final = AgentGrants(unrestricted=False, agent_ids=frozenset({"ID-2"}))
-THIS: Final = AgentGrants(unrestricted=False, agent_ids=frozenset({"ID-1"}))
-EMPTY: Final = AgentGrants(unrestricted=False, agent_ids=frozenset())
+NONE: Final = AgentGrants()
+OTHER: Final = AgentGrants((Grant(frozenset({"ID-2"})),))
+THIS: Final = AgentGrants((Grant(frozenset({"ID-1"})),))
+EMPTY: Final = AgentGrants((Grant(frozenset()),))
 
 SEE, READ, CALL = Action.LIST, Action.READ, Action.INVOKE
 ALL: Final = {SEE, READ, CALL}
@@ -85,7 +85,7 @@ def test_who_may_do_what(
     this = Agent({"agent_id": "ID-1", "agent_name": "x"}, version=1, is_public=public)
     rules: dict[DefaultAccess, set[Action]] = {"deny": deny, "litellm": litellm}
     for default, expected in rules.items():
-        assert {action for action in Action if decide(caller(role), grants, this, action, default)} == expected
+        assert {action for action in ALL if decide(caller(role), grants, this, action, default)} == expected
 
 
 @pytest.mark.parametrize(
@@ -247,7 +247,7 @@ def test_a_shown_card_holds_nothing_of_the_backends_place() -> None:
     )
 
 
-@pytest.mark.parametrize("capabilities", [None, {}, {"streaming": False}, {"pushNotifications": True}, "odd"])
+@pytest.mark.parametrize("capabilities", [None, {}, {"streaming": False}, {"stateTransitionHistory": True}, "odd"])
 def test_what_is_not_offered_is_not_shown(capabilities: Any) -> None:
     assert cards.capabilities({"capabilities": capabilities}) == {}
 
