@@ -18,6 +18,7 @@ from routeiq_plugin.a2a.card_routes import card_routes
 from routeiq_plugin.a2a.deliveries import PushDeliveries
 from routeiq_plugin.a2a.directory import KIND, AgentDirectory
 from routeiq_plugin.a2a.discovery import CardReader, Discovery, OwnCards
+from routeiq_plugin.a2a.governance import counted
 from routeiq_plugin.a2a.health import Health
 from routeiq_plugin.a2a.invocation import invocation_routes
 from routeiq_plugin.a2a.oversight import Oversight
@@ -152,6 +153,7 @@ class Gateway:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await counted()
         await self._oversight.aclose()
         await self._tasks_of_agents.aclose()
         await self._clients.aclose()

@@ -223,6 +223,11 @@ _counting: Final[set[asyncio.Task[None]]] = set()
 """The loop itself keeps no task alive."""
 
 
+async def counted() -> None:
+    """Wait for the calls whose tokens are still being counted: their records come with that."""
+    await asyncio.gather(*_counting, return_exceptions=True)
+
+
 class _Settling(Response):
     """A stream that, when it is over or nobody listens any more, ends its call if nothing else did."""
 
