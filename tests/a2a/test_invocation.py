@@ -78,6 +78,8 @@ async def test_both_official_clients_discover_the_agent_at_the_gateway(agent: Re
     assert {(each.url, each.protocol_binding, each.protocol_version) for each in card.supported_interfaces} == {
         (agent.url, "JSONRPC", "1.0"),
         (agent.url, "JSONRPC", "0.3"),
+        (agent.url, "HTTP+JSON", "1.0"),
+        (agent.url, "HTTP+JSON", "0.3"),
     }
     assert card.capabilities.streaming
 

@@ -246,13 +246,6 @@ def test_a_bridged_agent_goes_to_litellms_completion_bridge(guarded: Proxy, spel
                     assert text in str(events)
 
 
-NO_HOOKS: Final = pytest.mark.xfail(
-    strict=True,
-    reason="relayed calls skip LiteLLM's pre-call logic: no rate limit, guardrail or callback sees them",
-)
-
-
-@NO_HOOKS
 @pytest.mark.requirement("A2A-08")
 def test_the_rate_limit_of_a_key_counts_its_calls_of_agents(proxy: Proxy, agent: Registered) -> None:
     with proxy.client(granted(proxy, agent, rpm_limit=1)) as user:
@@ -260,7 +253,6 @@ def test_the_rate_limit_of_a_key_counts_its_calls_of_agents(proxy: Proxy, agent:
     assert statuses == [200, 429, 429]
 
 
-@NO_HOOKS
 @pytest.mark.requirement("A2A-08")
 def test_the_rate_limit_of_an_agent_counts_its_calls(proxy: Proxy, backend: Backend) -> None:
     with registered(proxy, backend.card(), rpm_limit=1) as limited, proxy.client() as client:
@@ -268,7 +260,6 @@ def test_the_rate_limit_of_an_agent_counts_its_calls(proxy: Proxy, backend: Back
     assert statuses == [200, 429, 429]
 
 
-@NO_HOOKS
 @pytest.mark.requirement("A2A-08")
 def test_an_agent_that_wants_a_trace_id_gets_one(proxy: Proxy, backend: Backend) -> None:
     params = {"require_trace_id_on_calls_to_agent": True}
