@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Build the wheel and install it as users do: per extra, next to litellm[proxy], each in a clean virtualenv; then import it.
-#   scripts/smoke_install.sh [extra ...]      default: base postgres s3 gcs all llmrouter
+#   scripts/smoke_install.sh [extra ...]      default: base postgres s3 gcs prometheus all llmrouter
 # pip takes its configuration from the environment. SMOKE_JOBS says how many installs run at once (default: the cores).
 set -euo pipefail
 
@@ -13,7 +13,7 @@ export LITELLM_LOCAL_MODEL_COST_MAP=True
 unset PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 extras=("$@")
-[ "${#extras[@]}" -gt 0 ] || extras=(base postgres s3 gcs all llmrouter)
+[ "${#extras[@]}" -gt 0 ] || extras=(base postgres s3 gcs prometheus all llmrouter)
 
 "$python" -m venv --upgrade-deps "$work/build"
 "$work/build/bin/python" -m pip wheel --no-deps --wheel-dir "$work/dist" "$tree"
@@ -27,7 +27,8 @@ modules() {
     postgres) echo psycopg psycopg_pool ;;
     s3) echo s3fs ;;
     gcs) echo gcsfs ;;
-    all) echo psycopg psycopg_pool s3fs gcsfs ;;
+    prometheus) echo prometheus_client ;;
+    all) echo psycopg psycopg_pool s3fs gcsfs prometheus_client ;;
     *) echo "no such extra: $1" >&2; return 1 ;;
   esac
 }
