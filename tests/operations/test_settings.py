@@ -41,7 +41,6 @@ WRONG: Final[tuple[tuple[Any, str], ...]] = (
     ({"a2a": {"enabled": "perhaps"}}, "routeiq.a2a.enabled"),
     ({"a2a": {"default_access": "allow"}}, "routeiq.a2a.default_access"),
     ({"a2a": {"breaker": {"failures": 0}}}, "routeiq.a2a.breaker.failures"),
-    ({"a2a": {"breaker": {"failures": 6}}}, "routeiq.a2a.breaker is not available"),
     ({"mcp": {"stdio": True}}, "routeiq.mcp is not available"),
     ({"routing": {"aliases": {"auto": {"strategy": "rules"}}}}, "routeiq.routing is not available"),
     ({"reload": {"watch": True}}, "routeiq.reload is not available"),
