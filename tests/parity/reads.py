@@ -29,6 +29,11 @@ OWNED: Final[Mapping[str, str]] = {
     "POST /v1/a2a/{agent_id}/message/send": "as above",
     "GET /a2a/{agent_id}/.well-known/agent-card.json": "the card names the gateway in the backend's place",
     "GET /a2a/{agent_id}/.well-known/agent.json": "the card's older path, for every key as well",
+    "POST /v1/a2a/discover": "through our outbound guard",
+    "POST /v1/agents/{agent_id}/make_public": "durable without Prisma, and without writing the config file",
+    "POST /v1/agents/make_public": "as above",
+    "GET /public/agent_hub": "what is public in our store too",
+    "GET /agent/daily/activity": "from our own table; stock answers 500 without Prisma",
 }
 """Stock operations that the plugin answers instead, on purpose."""
 
