@@ -123,7 +123,6 @@ _A2A: Final = (
         Kind.BEYOND,
         "task ownership per key; push notifications relayed; circuit breaker and health; deny-by-default switch",
     ),
-    _built("A2A-24", Kind.OWN, "LiteLLM's limits, budgets, guardrails, costs and events, on every method"),
     _built("A2A-23", Kind.BEYOND, "card caching, ETag, no backend address leaks"),
 )
 

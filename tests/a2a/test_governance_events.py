@@ -17,7 +17,7 @@ from tests.support.proxy import Proxy
 WIRES: Final[tuple[Wire, ...]] = ("0.3", "1.0")
 ABORTED: Final = 20
 
-pytestmark = pytest.mark.requirement("A2A-24")
+pytestmark = pytest.mark.requirement("A2A-20")
 
 V03: Final = {
     "SendMessage": "message/send",

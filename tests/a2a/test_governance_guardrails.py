@@ -28,7 +28,7 @@ from tests.support.proxy import Proxy
 
 WIRES: Final[tuple[Wire, ...]] = ("0.3", "1.0")
 
-pytestmark = pytest.mark.requirement("A2A-24")
+pytestmark = pytest.mark.requirement("A2A-20")
 
 
 @pytest.fixture(scope="module")

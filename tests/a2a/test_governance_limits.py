@@ -31,7 +31,7 @@ def assert_refused(response: httpx.Response, word: str) -> None:
     assert int(response.headers["retry-after"]) >= 0
 
 
-@pytest.mark.requirement("A2A-24")
+@pytest.mark.requirement("A2A-20")
 @pytest.mark.parametrize("wire", WIRES)
 def test_the_agents_own_rpm_limit_counts_every_method(
     recorded: Proxy, told: Events, backend_of: BackendOf, wire: Wire
@@ -54,7 +54,7 @@ def test_the_agents_own_rpm_limit_counts_every_method(
         assert [end["event"] for end in ends].count("failure") == 4  # three refused, one without such a task
 
 
-@pytest.mark.requirement("A2A-24")
+@pytest.mark.requirement("A2A-20")
 def test_limits_of_the_key(recorded: Proxy, backend_of: BackendOf) -> None:
     with registered(recorded, backend_of("1.0").card()) as agent:
         key = granted(recorded, agent, rpm_limit=1)
@@ -63,7 +63,7 @@ def test_limits_of_the_key(recorded: Proxy, backend_of: BackendOf) -> None:
         assert post(agent, granted(recorded, agent), sending("hello")).status_code == 200
 
 
-@pytest.mark.requirement("A2A-24")
+@pytest.mark.requirement("A2A-20")
 @pytest.mark.parametrize("whose", ["team_rpm_limit", "user_rpm_limit"])
 def test_limits_of_team_and_user(recorded: Proxy, backend_of: BackendOf, whose: str) -> None:
     with registered(recorded, backend_of("1.0").card()) as agent:
@@ -74,7 +74,7 @@ def test_limits_of_team_and_user(recorded: Proxy, backend_of: BackendOf, whose: 
         assert_refused(post(agent, keys[1], sending("hello")), whose.split("_", maxsplit=1)[0])
 
 
-@pytest.mark.requirement("A2A-24")
+@pytest.mark.requirement("A2A-20")
 def test_limits_of_a_session(recorded: Proxy, backend_of: BackendOf) -> None:
     with registered(recorded, backend_of("1.0").card(), session_rpm_limit=1) as agent:
         key = granted(recorded, agent)
@@ -83,7 +83,7 @@ def test_limits_of_a_session(recorded: Proxy, backend_of: BackendOf) -> None:
         assert post(agent, key, sending("hello"), **{SESSION: "session-two"}).status_code == 200
 
 
-@pytest.mark.requirement("A2A-24")
+@pytest.mark.requirement("A2A-20")
 def test_iterations_of_a_session(recorded: Proxy, backend_of: BackendOf) -> None:
     with registered(recorded, backend_of("1.0").card()) as agent:
         key = granted(recorded, agent, metadata={"max_iterations": 1})
@@ -94,7 +94,7 @@ def test_iterations_of_a_session(recorded: Proxy, backend_of: BackendOf) -> None
         assert "Max iterations exceeded" in refused.json()["detail"]
 
 
-@pytest.mark.requirement("A2A-24")
+@pytest.mark.requirement("A2A-20")
 def test_tokens_are_counted_where_a_limit_needs_them(recorded: Proxy, told: Events, backend_of: BackendOf) -> None:
     with registered(recorded, backend_of("1.0").card(), tpm_limit=60) as agent:
         key = granted(recorded, agent)
@@ -106,7 +106,7 @@ def test_tokens_are_counted_where_a_limit_needs_them(recorded: Proxy, told: Even
         assert_refused(post(agent, key, sending("hello")), "tokens")
 
 
-@pytest.mark.requirement("A2A-24")
+@pytest.mark.requirement("A2A-20")
 @pytest.mark.parametrize("wire", WIRES)
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_place_among_concurrent_requests_is_given_back(
@@ -124,7 +124,7 @@ def test_a_place_among_concurrent_requests_is_given_back(
         assert post(agent, key, sending("hello", wire)).status_code == 200
 
 
-@pytest.mark.requirement("A2A-24")
+@pytest.mark.requirement("A2A-20")
 @pytest.mark.parametrize("wire", WIRES)
 def test_who_leaves_gives_the_place_back(recorded: Proxy, told: Events, backend_of: BackendOf, wire: Wire) -> None:
     backend = backend_of("both")
@@ -152,7 +152,7 @@ def test_who_leaves_gives_the_place_back(recorded: Proxy, told: Events, backend_
         assert post(agent, key, sending("hello", wire)).status_code == 200
 
 
-@pytest.mark.requirement("A2A-24")
+@pytest.mark.requirement("A2A-20")
 def test_a_sessions_budget_is_spent_by_calls(recorded: Proxy, told: Events, backend_of: BackendOf) -> None:
     """The agent that owns the key has the budget; LiteLLM adds up what its success events say.
 
@@ -170,7 +170,7 @@ def test_a_sessions_budget_is_spent_by_calls(recorded: Proxy, told: Events, back
         assert "budget" in refused.text.lower()
 
 
-@pytest.mark.requirement("A2A-24")
+@pytest.mark.requirement("A2A-20")
 def test_a_trace_is_asked_for_and_passed_on(recorded: Proxy, backend_of: BackendOf) -> None:
     backend = backend_of("1.0")
     params = {"require_trace_id_on_calls_to_agent": True}
