@@ -19,7 +19,6 @@ from litellm.litellm_core_utils.logging_worker import GLOBAL_LOGGING_WORKER
 from litellm.proxy._types import ProxyException
 from litellm.proxy.common_request_processing import ProxyBaseLLMRequestProcessing
 from litellm.proxy.litellm_pre_call_utils import get_chain_id_from_headers
-from litellm.proxy.spend_tracking.budget_reservation import release_or_invalidate_budget_reservation
 from litellm.proxy.utils import unified_guardrail
 from starlette.requests import Request
 
@@ -71,11 +70,6 @@ def require_trace_id(request: Request, agent_id: str) -> None:
 def key_of(caller: Caller) -> LoggedKey:
     """Tell a caller's key by its hash: LiteLLM's auth object holds nothing else of it."""
     return LoggedKey(caller.identity.api_key or "", caller.identity.key_alias or None)
-
-
-async def release_reservation(caller: Caller) -> None:
-    """Give back what authentication reserved of the caller's budgets, for a request that comes to no call."""
-    await release_or_invalidate_budget_reservation(getattr(caller.identity, "budget_reservation", None))
 
 
 def count_tokens(text: str) -> int:

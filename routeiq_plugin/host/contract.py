@@ -145,7 +145,6 @@ SEAMS: Final = (
     Seam("litellm.litellm_core_utils.litellm_logging", "Logging.dispatch_failure_handlers", ("prefer_async_handlers",)),
     Seam("litellm.litellm_core_utils.logging_worker", "GLOBAL_LOGGING_WORKER.ensure_initialized_and_enqueue"),
     Seam("litellm.proxy.litellm_pre_call_utils", "get_chain_id_from_headers"),
-    Seam("litellm.proxy.spend_tracking.budget_reservation", "release_or_invalidate_budget_reservation"),
     Seam("litellm.types.agents", "LiteLLMSendMessageResponse.model_fields"),
     Seam("litellm", "token_counter"),
     Seam("litellm", "Usage"),
