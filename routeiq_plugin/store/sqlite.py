@@ -6,13 +6,15 @@ import asyncio
 import logging
 import os
 import sqlite3
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import event
 from sqlalchemy.engine import Connection
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from routeiq_plugin.errors import SettingsError
@@ -65,6 +67,16 @@ def engine(location: Location, **options: Any) -> AsyncEngine:
         connection.exec_driver_sql(connection.get_execution_options().get(BEGIN_OPTION, "BEGIN"))
 
     return made
+
+
+async def at_once(connection: AsyncConnection, statement: str, parameters: Sequence[Any]) -> int:
+    """Run one statement outside of any transaction, so that it is one; returns how many rows it wrote."""
+    driver: Any = (await connection.get_raw_connection()).driver_connection
+    try:
+        cursor = await driver.execute(statement, parameters)
+    except sqlite3.Error as error:
+        raise DBAPIError.instance(None, None, error, sqlite3.Error, hide_parameters=True) from error
+    return int(cursor.rowcount)
 
 
 async def prepare(path: Path, *, create: bool) -> Identity:
