@@ -8,6 +8,7 @@ import importlib
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import ModuleType
 from typing import Any, Final, Self
 
@@ -132,6 +133,7 @@ class GovernedCall:
         self._said: list[str] = []
         self._last: Callable[[], Mapping[str, Any]] = dict
         self._answered = False
+        self._conclude: Callable[[], None] | None = None
 
     @property
     def revised_message(self) -> Any | None:
@@ -156,6 +158,8 @@ class GovernedCall:
             await self.fail(Failure.of(error))
         elif error is not None:
             self.abandon()
+        if error is not None:
+            self.settle()
 
     def heard(self, result: Callable[[], Mapping[str, Any]], said: str = "") -> None:
         """Note an answer or an event of the agent: how to render it in 0.3 shape, and what it says if tokens count."""
@@ -165,7 +169,7 @@ class GovernedCall:
             self._said.append(said)
 
     def succeed(self) -> None:
-        """End the call well; its event is sent behind the answer."""
+        """End the call well; its event waits for `settle`, behind the answer."""
         self._succeed(client_left=False)
 
     async def fail(self, failure: Failure) -> None:
@@ -184,13 +188,17 @@ class GovernedCall:
 
     async def sealed(self, response: Response) -> Response:
         """Return the response so that the call ends with it: one that the agent never heard of was invalid."""
-        if hasattr(response, "body_iterator"):
-            return _Settling(response, self)
         if response.status_code == call_views.CLIENT_LEFT:
             self.abandon()
-        else:
+        elif self._open and not hasattr(response, "body_iterator"):
             await self.fail(INVALID)
-        return response
+        return _Settling(response, self)
+
+    def settle(self) -> None:
+        """Send the event of a call that ended well, if it waits: LiteLLM's logging must not delay the answer."""
+        conclude, self._conclude = self._conclude, None
+        if conclude is not None:
+            conclude()
 
     def _ends(self) -> bool:
         was_open, self._open = self._open, False
@@ -199,9 +207,13 @@ class GovernedCall:
     def _succeed(self, *, client_left: bool) -> None:
         if not self._ends():
             return
-        if not self.counts_tokens:
-            self._conclude(None, client_left=client_left)
+        if self.counts_tokens:
+            self._conclude = partial(self._count_later, client_left)
             return
+        cost = self._record(None, client_left=client_left)
+        self._conclude = partial(self._tell, cost, None, client_left=client_left)
+
+    def _count_later(self, client_left: bool) -> None:
         counting = asyncio.get_running_loop().create_task(self._count(client_left))
         _counting.add(counting)
         counting.add_done_callback(_counting.discard)
@@ -211,11 +223,14 @@ class GovernedCall:
         usage = await asyncio.to_thread(
             lambda: call_views.Usage(calls.count_tokens(asked), calls.count_tokens("".join(self._said)))
         )
-        self._conclude(usage, client_left=client_left)
+        self._tell(self._record(usage, client_left=client_left), usage, client_left=client_left)
 
-    def _conclude(self, usage: call_views.Usage | None, *, client_left: bool) -> None:
+    def _record(self, usage: call_views.Usage | None, *, client_left: bool) -> float:
         cost = self.prices.cost(usage) if self._log.method in MESSAGES else 0.0
         self._log.write(None, client_left=client_left, spend=cost, usage=usage)
+        return cost
+
+    def _tell(self, cost: float, usage: call_views.Usage | None, *, client_left: bool) -> None:
         self.hosted.succeed(dict(self._last()), cost=cost, usage=usage, client_left=client_left)
 
 
@@ -229,20 +244,21 @@ async def counted() -> None:
 
 
 class _Settling(Response):
-    """A stream that, when it is over or nobody listens any more, ends its call if nothing else did."""
+    """A response behind which its call's event is sent; over, or with nobody listening, it ends what is still open."""
 
-    def __init__(self, stream: Response, call: GovernedCall) -> None:
-        self._stream = stream
+    def __init__(self, response: Response, call: GovernedCall) -> None:
+        self._response = response
         self._call = call
-        self.background = stream.background
-        self.status_code = stream.status_code
-        self.raw_headers = stream.raw_headers
+        self.background = response.background
+        self.status_code = response.status_code
+        self.raw_headers = response.raw_headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            await self._stream(scope, receive, send)
+            await self._response(scope, receive, send)
         finally:
             self._call.abandon()
+            self._call.settle()
 
 
 def _subject(agent: Agent) -> calls.Subject:

@@ -116,7 +116,7 @@ class TaskStore:
             for row, owner in claim.rows():
                 wanted.setdefault(row, (owner, claim.now))  # of two in one batch the first was first
         if await self._inserted(wanted) == len(wanted):
-            holders = {row: owner for row, (owner, _) in wanted.items()}
+            holders: Mapping[_Key, str] = {row: owner for row, (owner, _) in wanted.items()}
         else:
             holders = await self._seen_again(wanted)
         return [
