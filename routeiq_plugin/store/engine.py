@@ -76,6 +76,7 @@ class Database:
         self._file: sqlite.Identity | None = None
         self._opened = False
         self._engine = self._make_engine()
+        self._direct = sqlite.Direct(self.location.path) if self.location.path is not None else None
 
     @property
     def kind(self) -> Kind:
@@ -106,7 +107,7 @@ class Database:
         """Let go of every connection; a later read or write opens again."""
         async with self._opening:
             self._opened = False
-            await self._engine.dispose()
+            await self._let_go()
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
@@ -152,15 +153,14 @@ class Database:
     async def at_once(self, statement: str, parameters: Sequence[Any]) -> int:
         """Run one statement that is a transaction by itself; durable when this returns how many rows it wrote.
 
-        For what every call writes: no session, no compilation, and on SQLite one visit to the driver's thread where a
-        session makes a dozen. `?` stands for each parameter. Raises as `write` does.
+        For what every call writes: no session and nothing to compile. `?` stands for each parameter. Raises as `write`
+        does.
         """
         await self._ensure_open()
         async with self._turn:
             with translated():
-                if self.kind == "sqlite":
-                    async with self._reader.connect() as connection:
-                        return await sqlite.at_once(connection, statement, parameters)
+                if self._direct is not None:
+                    return await self._direct.run(statement, parameters)
                 async with self._writer.begin() as connection:
                     done = await connection.exec_driver_sql(statement.replace("?", "%s"), tuple(parameters))
                     return int(done.rowcount)
@@ -197,13 +197,18 @@ class Database:
 
     async def _open(self) -> None:
         self._opened = False
-        await self._engine.dispose()
+        await self._let_go()
         with translated():
             if self.location.path is not None:
                 self._file = await sqlite.prepare(self.location.path, create=self._create and self._file is None)
             if schema.needs_migration(await self.schema_revision()):
                 await self.migrate()
         self._opened = True
+
+    async def _let_go(self) -> None:
+        if self._direct is not None:
+            await self._direct.close()
+        await self._engine.dispose()
 
     def _make_engine(self) -> AsyncEngine:
         options: dict[str, Any] = {"hide_parameters": True, "json_serializer": _to_json}

@@ -7,6 +7,7 @@ import logging
 import os
 import sqlite3
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
@@ -14,7 +15,7 @@ from typing import Any, Final
 from sqlalchemy import event
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from routeiq_plugin.errors import SettingsError
@@ -69,14 +70,43 @@ def engine(location: Location, **options: Any) -> AsyncEngine:
     return made
 
 
-async def at_once(connection: AsyncConnection, statement: str, parameters: Sequence[Any]) -> int:
-    """Run one statement outside of any transaction, so that it is one; returns how many rows it wrote."""
-    driver: Any = (await connection.get_raw_connection()).driver_connection
-    try:
-        cursor = await driver.execute(statement, parameters)
-    except sqlite3.Error as error:
-        raise DBAPIError.instance(None, None, error, sqlite3.Error, hide_parameters=True) from error
-    return int(cursor.rowcount)
+class Direct:
+    """A connection of its own for single statements, each a transaction by itself.
+
+    A session of SQLAlchemy's visits the driver's thread a dozen times for one write; this does it once.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._thread: ThreadPoolExecutor | None = None
+        self._connection: sqlite3.Connection | None = None
+
+    async def run(self, statement: str, parameters: Sequence[Any]) -> int:
+        """Run one statement and return how many rows it wrote; raises SQLAlchemy's `DBAPIError`."""
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(1, "routeiq-sqlite")
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._run, statement, parameters)
+
+    async def close(self) -> None:
+        """Let go of the file; `run` opens it again."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            await asyncio.get_running_loop().run_in_executor(thread, self._close)
+            thread.shutdown(wait=False)
+
+    def _run(self, statement: str, parameters: Sequence[Any]) -> int:
+        try:
+            if self._connection is None:
+                self._connection = _connected(self._path)
+            return self._connection.execute(statement, parameters).rowcount
+        except sqlite3.Error as error:
+            self._close()
+            raise DBAPIError.instance(None, None, error, sqlite3.Error, hide_parameters=True) from error
+
+    def _close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
 
 
 async def prepare(path: Path, *, create: bool) -> Identity:
@@ -174,6 +204,13 @@ async def _use_wal(path: Path) -> None:
 
 
 def _journal_mode(path: Path) -> str:
-    with closing(sqlite3.connect(uri(path), uri=True, timeout=BUSY_SECONDS, isolation_level=None)) as connection:
+    with closing(_connected(path)) as connection:
         mode = str(connection.execute("PRAGMA journal_mode").fetchone()[0])
         return mode if mode == "wal" else str(connection.execute("PRAGMA journal_mode = WAL").fetchone()[0])
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(uri(path), uri=True, timeout=BUSY_SECONDS, isolation_level=None)
+    for pragma in PRAGMAS:
+        connection.execute(pragma)
+    return connection
