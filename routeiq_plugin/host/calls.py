@@ -11,6 +11,7 @@ import contextvars
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any, Final, Self
 
 import litellm
@@ -127,7 +128,7 @@ class HostedCall:
     @property
     def has_token_limit(self) -> bool:
         """Tell whether any limit of the caller's counts tokens, so that they must be counted."""
-        return any(value not in (None, {}) for name, value in self._identity if "tpm_limit" in name)
+        return any(getattr(self._identity, name) not in (None, {}) for name in _token_limits(type(self._identity)))
 
     # Hooks
 
@@ -266,6 +267,11 @@ class HostedCall:
     @property
     def _hooks(self) -> Any:
         return proxy_server().proxy_logging_obj
+
+
+@cache
+def _token_limits(identity: type[Any]) -> tuple[str, ...]:
+    return tuple(name for name in identity.model_fields if "tpm_limit" in name)
 
 
 def _capabilities() -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
+from functools import cache
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, and_, func, or_
@@ -166,6 +167,7 @@ async def _is_new(session: AsyncSession, kind: Kind, batch: Batch) -> bool:
     return written.first() is not None
 
 
+@cache
 def _upsert(kind: Kind) -> Any:
     table = AgentDailyRow.metadata.tables[AgentDailyRow.__tablename__]
     row = _insert(kind)(table)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import pytest
 
-from routeiq_plugin.errors import CannotOpen, Unavailable
+from routeiq_plugin.errors import CannotOpen, InvalidRequest, Unavailable
 from routeiq_plugin.store import push as push_store
 from routeiq_plugin.store.engine import Database
+from routeiq_plugin.store.failures import DatabaseUnavailable
 from routeiq_plugin.store.push import Delivery, PushConfig, PushStore
 from routeiq_plugin.store.rotation import rotate, unreadable
 from routeiq_plugin.store.tasks import Kind, Owned, TaskStore
-from tests.store.parts import OTHER_SEALER, SEALER, opened, sql
+from tests.store.parts import OTHER_SEALER, SEALER, opened, outage, sql
 
 pytestmark = pytest.mark.requirement("A2A-22")
 
@@ -67,6 +69,60 @@ async def test_of_many_that_come_at_once_one_gets_it(database_url: str, tasks: T
         claims = [store.claim("a", f"owner-{n}", [TASK, CONTEXT], NOW) for n, store in enumerate(stores)]
         answers = await asyncio.gather(*claims)
     assert len({answer[TASK] for answer in answers}) == 1
+
+
+async def test_claims_of_one_moment_share_a_commit(
+    database: Database, tasks: TaskStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    statements = []
+    alone = database.at_once
+
+    async def counted(statement: str, parameters: Sequence[Any]) -> int:
+        statements.append(statement)
+        return await alone(statement, parameters)
+
+    monkeypatch.setattr(database, "at_once", counted)
+    many = [Owned(Kind.TASK, str(n)) for n in range(20)]
+    answers = await asyncio.gather(*(tasks.claim("a", f"owner-{each.id}", [each], NOW) for each in many))
+    assert answers == [{each: f"owner-{each.id}"} for each in many]
+    assert len(statements) == 1
+    assert await tasks.owners("a", many) == {each: f"owner-{each.id}" for each in many}
+
+
+async def test_within_one_commit_who_comes_first_keeps_it(tasks: TaskStore) -> None:
+    other = Owned(Kind.TASK, "t-2")
+    first, second = await asyncio.gather(
+        tasks.claim("a", "alice", [TASK], NOW), tasks.claim("a", "bob", [other, TASK], NOW)
+    )
+    assert first == {TASK: "alice"}
+    assert second == {other: "bob", TASK: "alice"}
+    assert await tasks.owners("a", [TASK, other]) == {TASK: "alice", other: "bob"}
+
+
+async def test_a_claim_that_no_database_takes_fails_alone(tasks: TaskStore) -> None:
+    good, bad = await asyncio.gather(
+        tasks.claim("a", "alice", [TASK], NOW), tasks.claim("a", "\ud800", [CONTEXT], NOW), return_exceptions=True
+    )
+    assert good == {TASK: "alice"}
+    assert isinstance(bad, InvalidRequest)
+    assert await tasks.owners("a", [TASK, CONTEXT]) == {TASK: "alice"}
+
+
+async def test_what_nobody_waits_for_any_more_is_written(tasks: TaskStore) -> None:
+    left = asyncio.create_task(tasks.claim("a", "alice", [TASK], NOW))
+    await asyncio.sleep(0)
+    left.cancel()
+    await tasks.claim("a", "bob", [CONTEXT], NOW)
+    assert await tasks.owners("a", [TASK]) == {TASK: "alice"}
+
+
+async def test_claims_are_unavailable_while_the_database_is_and_heal(database_url: str, tasks: TaskStore) -> None:
+    await tasks.claim("a", "alice", [TASK], NOW)
+    with outage(database_url):
+        claims = [tasks.claim("a", "bob", [each], NOW) for each in (CONTEXT, TASK)]
+        found = await asyncio.gather(*claims, return_exceptions=True)
+        assert [type(each) for each in found] == [DatabaseUnavailable] * 2
+    assert await tasks.claim("a", "bob", [TASK, CONTEXT], NOW) == {TASK: "alice", CONTEXT: "bob"}
 
 
 @pytest.mark.parametrize(
