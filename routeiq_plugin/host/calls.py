@@ -128,7 +128,7 @@ class HostedCall:
     @property
     def has_token_limit(self) -> bool:
         """Tell whether any limit of the caller's counts tokens, so that they must be counted."""
-        return any(getattr(self._identity, name) not in (None, {}) for name in _token_limits(type(self._identity)))
+        return any(getattr(self._identity, name) not in (None, {}) for name in _token_limits(self._identity.__class__))
 
     # Hooks
 
@@ -270,7 +270,7 @@ class HostedCall:
 
 
 @cache
-def _token_limits(identity: type[Any]) -> tuple[str, ...]:
+def _token_limits(identity: Any) -> tuple[str, ...]:
     return tuple(name for name in identity.model_fields if "tpm_limit" in name)
 
 

@@ -38,7 +38,18 @@ Peer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 @asynccontextmanager
 async def connected(peer: Peer) -> AsyncIterator[Stream]:
     """Connect to a server that treats its one client like this."""
-    server = await asyncio.start_server(peer, "127.0.0.1", 0)
+    gone = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await peer(reader, writer)
+        except ConnectionError:
+            pass  # the client left
+        finally:
+            writer.transport.abort()
+            gone.set()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     async with server:
         stream = await Stream.open("127.0.0.1", port, ERRORS)
@@ -46,6 +57,8 @@ async def connected(peer: Peer) -> AsyncIterator[Stream]:
             yield stream
         finally:
             await stream.aclose()
+            await gone.wait()
+            await asyncio.sleep(0)  # the transports close their sockets
 
 
 async def readable(stream: Stream) -> None:
@@ -79,16 +92,14 @@ async def test_bytes_that_nobody_asked_for_end_an_idle_connection() -> None:
     async def peer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 408 Request Timeout\r\n\r\n")
         await reader.read()
-        writer.close()
 
     async with connected(peer) as stream:
         await readable(stream)
 
 
 async def test_each_failure_has_the_name_that_the_stack_gives_it() -> None:
-    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def silent(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
         await reader.read()
-        writer.close()
 
     async with connected(silent) as stream:
         with pytest.raises(ReadTimedOut):
@@ -114,13 +125,11 @@ async def test_each_failure_has_the_name_that_the_stack_gives_it() -> None:
 
 
 async def test_a_peer_that_does_not_read_keeps_nothing_open() -> None:
-    leave, left = asyncio.Event(), asyncio.Event()
+    leave = asyncio.Event()
 
     async def deaf(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.transport.pause_reading()  # type: ignore[attr-defined]
         await leave.wait()
-        writer.transport.abort()
-        left.set()
 
     async with connected(deaf) as stream:
         with pytest.raises(WriteTimedOut):
@@ -128,4 +137,3 @@ async def test_a_peer_that_does_not_read_keeps_nothing_open() -> None:
         async with asyncio.timeout(10):
             await stream.aclose()
         leave.set()
-        await left.wait()
