@@ -1,6 +1,6 @@
 """Measure what an A2A call through the gateway costs, beside stock LiteLLM and the bare agent.
 
-`python benchmarks/a2a.py --help`. One agent process answers all three arms; rounds are interleaved, so that a busy
+`python benchmarks/a2a.py --help`. One agent process answers all arms; rounds are interleaved, so that a busy
 machine is busy for all of them. A figure that counts is a difference to `direct` in the same round.
 """
 
@@ -30,8 +30,10 @@ from tests.support.proxy import Proxy, running_proxy  # noqa: E402
 
 DIRECT: Final = "direct"
 STOCK: Final = "stock"
+AGAIN: Final = "again"
+"""Stock a second time: what differs there is noise."""
 OURS: Final = "ours"
-ARMS: Final = (DIRECT, STOCK, OURS)
+ARMS: Final = (DIRECT, STOCK, AGAIN, OURS)
 
 AGENT: Final = "bench"
 BUDGET: Final = 0.5
@@ -191,20 +193,22 @@ def _targets(directory: Path, backend: Backend, stack: ExitStack) -> Mapping[str
     declared = {"agents": [{"agent_name": AGENT, "agent_card_params": card}]}
     quiet = {"general_settings": {"disable_spend_logs": True}}
     loopback = {"routeiq": {"outbound": {"allowed_hosts": ["127.0.0.1"]}}}
-    _say("starting stock")
-    stock = stack.enter_context(
-        running_proxy(directory / STOCK, plugin=False, custom_auth=False, config={**quiet, **declared})
-    )
+    stocks = []
+    for arm in (STOCK, AGAIN):
+        _say(f"starting {arm}")
+        proxy = running_proxy(directory / arm, plugin=False, custom_auth=False, config={**quiet, **declared})
+        stocks.append(stack.enter_context(proxy))
     _say("starting ours")
     ours = stack.enter_context(running_proxy(directory / OURS, custom_auth=False, config={**quiet, **loopback}))
     with ours.client() as admin:
         body = {"agent_name": AGENT, "agent_card_params": card}
         admin.post("/v1/agents", json=body).raise_for_status()
-    for proxy in (stock, ours):
-        processes.settle(proxy.pid)
+    for each in (*stocks, ours):
+        processes.settle(each.pid)
     return {
         DIRECT: Target(backend.port, "/", backend.process.pid, None),
-        STOCK: _of(stock),
+        STOCK: _of(stocks[0]),
+        AGAIN: _of(stocks[1]),
         OURS: _of(ours),
     }
 
@@ -222,9 +226,14 @@ def added(samples: Mapping[str, Samples], arm: str, figure: str = "total_ms") ->
     return [mine - bare for mine, bare in pairs]
 
 
-def shares(samples: Mapping[str, Samples]) -> list[float]:
-    """Divide what ours adds by what stock adds, round by round."""
-    return [ours / stock for ours, stock in zip(added(samples, OURS), added(samples, STOCK), strict=True)]
+def shares(samples: Mapping[str, Samples], arm: str = OURS) -> list[float]:
+    """Divide what an arm adds by what stock adds, round by round."""
+    return [mine / stock for mine, stock in zip(added(samples, arm), added(samples, STOCK), strict=True)]
+
+
+def cpu_shares(samples: Mapping[str, Samples], arm: str = OURS) -> list[float]:
+    """Divide the CPU of an arm's proxy by that of stock's, round by round."""
+    return [mine / stock for mine, stock in zip(samples[arm].cpu_ms, samples[STOCK].cpu_ms, strict=True)]
 
 
 def _spread(values: Sequence[float], digits: int = 1) -> str:
@@ -245,7 +254,9 @@ def lines(results: Results, load: Sequence[float]) -> Iterator[str]:
             extra = "" if arm == DIRECT else f"   added {_spread(added(samples, arm))} ms"
             first = f"   first event {_spread(row.first_ms)} ms" if name.startswith("stream") else ""
             yield f"  {arm:<7} {_spread(row.total_ms)} ms{first}{extra}{cpu}"
-        yield f"  ours adds x{_spread(shares(samples), 2)} of what stock adds"
+        for arm in (AGAIN, OURS):
+            yield f"  {arm} adds x{_spread(shares(samples, arm), 2)} of what stock adds, with"
+            yield f"  {'':{len(arm)}} x{_spread(cpu_shares(samples, arm), 2)} of its CPU"
     yield ""
     yield from verdicts(results)
 

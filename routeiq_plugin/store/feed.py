@@ -153,23 +153,27 @@ def _unexpected(error: Exception) -> Exception | None:
 
 
 class _SQLitePulse:
-    """`PRAGMA data_version` differs after a commit by any other connection, of this process or another."""
+    """`PRAGMA data_version` differs after a commit by any other connection, of this process or another.
+
+    Most commits are of rows that nobody follows (`Database.tally`); those are told apart here, in the thread.
+    """
 
     def __init__(self, database: Database, pool: ThreadPoolExecutor) -> None:
         self._database = database
         self._pool = pool
         self._connection: sqlite3.Connection | None = None
         self._version = 0
+        self._revision: int | None = None
 
     async def open(self) -> None:
-        self._version = await self._in_thread(self._connect)
+        self._revision = await self._in_thread(self._connect)
 
     async def wait(self) -> None:
-        version = self._version
-        while version == self._version:
+        revision = self._revision
+        while revision == self._revision:
             await asyncio.sleep(SQLITE_POLL_SECONDS)
-            version = await self._in_thread(self._read)
-        self._version = version
+            revision = await self._in_thread(self._read)
+        self._revision = revision
 
     async def close(self) -> None:
         await self._in_thread(self._disconnect)
@@ -180,7 +184,7 @@ class _SQLitePulse:
         except sqlite3.Error as error:
             raise DatabaseUnavailable(f"{type(error).__name__}: {error}") from error
 
-    def _connect(self) -> int:
+    def _connect(self) -> int | None:
         path = self._database.location.path
         assert path is not None
         self._connection = sqlite3.connect(sqlite.uri(path), uri=True, timeout=1.0, isolation_level=None)
@@ -190,10 +194,15 @@ class _SQLitePulse:
         if self._connection is not None:
             self._connection.close()
 
-    def _read(self) -> int:
+    def _read(self) -> int | None:
         self._database.ensure_same_file()
         assert self._connection is not None
-        return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+        version = int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+        if version == self._version:
+            return self._revision
+        self._version = version
+        found = self._connection.execute(f"SELECT revision FROM {RevisionRow.__tablename__}").fetchone()  # noqa: S608
+        return int(found[0]) if found else None
 
 
 @asynccontextmanager
