@@ -12,7 +12,7 @@ from typing import Any, Final
 from routeiq_plugin.errors import IncompatibleHost
 
 OLDEST_SUPPORTED: Final = "1.103.0"
-NEWEST_TESTED: Final = "1.106.2"
+NEWEST_TESTED: Final = "1.108.7"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,7 @@ SEAMS: Final = (
         ("user_api_key_auth",),
     ),
     Seam("litellm.proxy.agent_endpoints.auth.agent_permission_handler", "UnrestrictedAgentAccess"),
+    Seam("litellm.proxy.agent_endpoints.auth.agent_permission_handler", "agent_access_default_deny", since="1.108"),
     Seam("litellm.proxy.agent_endpoints.agent_registry", "global_agent_registry.register_agent", ("agent_config",)),
     Seam("litellm.proxy.agent_endpoints.agent_registry", "global_agent_registry.deregister_agent", ("agent_name",)),
     Seam("litellm.proxy.agent_endpoints.agent_registry", "global_agent_registry.get_agent_by_id", ("agent_id",)),
