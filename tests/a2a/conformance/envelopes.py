@@ -12,6 +12,8 @@ from tests.a2a.conformance.tasks import NOBODYS, done
 
 EXTENSION: Final = "urn:example:required"
 _REST: Final = (Wire.REST,)
+_NO_ID: Final = {Wire.LEGACY: "leaves the id out where it is null"}
+_AS_TEXT: Final = dict.fromkeys(JSONRPC, "reads whatever the content is called")
 
 
 def sending(peer: Peer, **changes: Any) -> dict[str, Any]:
@@ -47,6 +49,8 @@ each(
         "bytes that are not UTF-8": _bytes("parse", b'{"id": "\xff"}'),
     },
     JSONRPC,
+    bare_fails=_NO_ID,
+    bare_fails_at={"bytes that are not UTF-8": {Wire.JSONRPC: "calls it an internal error"}},
 )
 each(
     "9.1",
@@ -70,6 +74,14 @@ each(
         "params as text": _body("invalid request", params="x"),
     },
     JSONRPC,
+    bare_fails_at={
+        **dict.fromkeys(
+            ("a batch", "an empty batch", "a number", "a string", "null", "an object as id", "a list as id"), _NO_ID
+        ),
+        "no version of JSON-RPC": {Wire.LEGACY: "does not miss it"},
+        "an empty method": {Wire.LEGACY: "looks for a method of that name"},
+        "a boolean as id": {Wire.LEGACY: "takes it for a number"},
+    },
 )
 each(
     "9.5",
@@ -117,6 +129,10 @@ each(
         "a message id as object": _message(messageId={}),
     },
     JSONRPC,
+    bare_fails_at={
+        "params as list": {Wire.LEGACY: "calls it an invalid request"},
+        "parts of text": {Wire.JSONRPC: "takes each for an empty part"},
+    },
 )
 each(
     "9.5",
@@ -160,7 +176,13 @@ each(
     },
     JSONRPC,
 )
-each("9.1", "an id comes back as it was sent", {"null": _echoed(None)}, JSONRPC)
+each(
+    "9.1",
+    "an id comes back as it was sent",
+    {"null": _echoed(None)},
+    JSONRPC,
+    bare_fails={Wire.LEGACY: "refuses it"},
+)
 
 
 @check("9.1", JSONRPC)
@@ -176,7 +198,7 @@ def an_answer_is_application_json(peer: Peer) -> None:
     assert peer.call("GetTask", {"id": NOBODYS}).kind == "application/json"
 
 
-@check("3.3.2", JSONRPC)
+@check("3.3.2", JSONRPC, bare_fails=_AS_TEXT)
 def json_rpc_as_plain_text_is_refused(peer: Peer) -> None:
     answer = peer.raw(sending(peer), **{"Content-Type": "text/plain"})
     assert answer.error == "content type"
