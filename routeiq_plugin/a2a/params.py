@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from a2a.types.a2a_pb2 import GetTaskRequest, Message, Role, SendMessageConfiguration, Task
+from a2a.types.a2a_pb2 import GetTaskRequest, ListTasksRequest, Message, Role, SendMessageConfiguration, Task
 from a2a.utils.errors import InvalidParamsError
 
 Answer = TypeVar("Answer", Task, Task | Message)
@@ -15,6 +15,12 @@ def require_fields(params: Any, *names: str) -> None:
     missing = [name for name in names if not getattr(params, name)]
     if missing:
         raise _invalid([(name, "Field is required.") for name in missing])
+
+
+def require_history(asked: GetTaskRequest | ListTasksRequest | SendMessageConfiguration) -> None:
+    """Refuse a negative length; agents of 0.3 take it for none."""
+    if asked.HasField("history_length") and asked.history_length < 0:
+        raise _invalid([("history_length", "Give 0 or more.")])
 
 
 def require_message(message: Message) -> None:

@@ -45,7 +45,7 @@ from a2a.utils.errors import (
 
 from routeiq_plugin.a2a.headers import OUTBOUND
 from routeiq_plugin.a2a.listing import OwnTasks
-from routeiq_plugin.a2a.params import require_fields, require_message, shortened
+from routeiq_plugin.a2a.params import require_fields, require_history, require_message, shortened
 from routeiq_plugin.a2a.push import Registration
 from routeiq_plugin.a2a.refusals import told_by
 from routeiq_plugin.a2a.services import TaskServices
@@ -148,6 +148,7 @@ class Relay(RequestHandler):
     async def _begun(self, params: SendMessageRequest, context: ServerCallContext) -> _Conversation:
         """Check every task that a message names, make the conversation the caller's, and keep its webhook."""
         require_message(params.message)
+        require_history(params.configuration)
         message, caller, agent_id = params.message, _caller(context), self._backend.agent_id
         tasks = [a_task(each) for each in (message.task_id, *message.reference_task_ids) if each]
         await self._services.ownership.require(agent_id, caller, tasks)
@@ -168,6 +169,7 @@ class Relay(RequestHandler):
     async def on_get_task(self, params: GetTaskRequest, context: ServerCallContext) -> Task | None:
         """Relay `tasks/get`."""
         require_fields(params, "id")
+        require_history(params)
         with told_by(self._backend.address, context):
             await self._require(context, [a_task(params.id)])
             task = await self._backend.unary.get_task(params, context=_onward(context))
@@ -198,6 +200,7 @@ class Relay(RequestHandler):
 
     async def on_list_tasks(self, params: ListTasksRequest, context: ServerCallContext) -> ListTasksResponse:
         """Relay `tasks/list`: to admins as it is, to others their own tasks."""
+        require_history(params)
         with told_by(self._backend.address, context):
             caller = _caller(context)
 

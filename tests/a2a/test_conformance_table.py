@@ -20,6 +20,19 @@ pytestmark = [pytest.mark.requirement("A2A-21"), pytest.mark.requirement("A2A-20
 PARTS: Final = (cards, envelopes, streams, tasks, webhooks)
 """Importing them fills the table."""
 
+RELAYED: Final = frozenset(part.__name__ for part in (streams, tasks, webhooks))
+"""What an agent has its part in; the rest never reaches it."""
+
+OF_1_0_ALONE: Final[dict[str, str]] = {
+    "listing": "0.3 has no list of tasks",
+    "a filter that means nothing": "0.3 has no list of tasks",
+    "a message to a finished task": "the agent's own word for it, invalid params, is kept",
+    "streaming to a finished task": "the agent's own word for it, invalid params, is kept",
+    "subscribing to a finished task": "the agent's own word for it, invalid params, is kept",
+    "a part that the agent cannot read": "this agent reads everything",
+}
+"""Beginnings of checks that an agent of 0.3 cannot pass, and why."""
+
 NATIVE: Final[dict[Wire, Version]] = {Wire.JSONRPC: "1.0", Wire.REST: "1.0", Wire.LEGACY: "0.3"}
 """Which agent speaks a wire without being asked to."""
 
@@ -60,6 +73,21 @@ def test_the_gateway_does_what_the_specification_says(peers: PeerOf, check: Chec
     failed = _failure(check, bare)
     known = check.bare_fails.get(wire)
     assert (failed is None) == (known is None), f"the bare agent: {failed}; the table: {known}"
+
+
+@pytest.mark.parametrize(
+    ("check", "wire"),
+    [
+        pytest.param(check, wire, id=f"{check.name} [{wire}]")
+        for check in CHECKS
+        for wire in check.wires
+        if check.run.__module__ in RELAYED and check.agent != "extended"
+        if wire is Wire.LEGACY or not check.name.startswith(tuple(OF_1_0_ALONE))
+    ],
+)
+def test_the_same_holds_in_front_of_an_agent_of_the_other_version(peers: PeerOf, check: Check, wire: Wire) -> None:
+    _, gateway = peers(wire, check.agent, "0.3" if NATIVE[wire] == "1.0" else "1.0")
+    check.run(gateway)
 
 
 def _failure(check: Check, peer: Peer) -> str | None:

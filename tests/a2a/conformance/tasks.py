@@ -281,6 +281,11 @@ def sending_with_a_history_of_nothing_answers_none(peer: Peer) -> None:
     assert not peer.send(configuration={"historyLength": 0}).task.get("history")
 
 
+@check("3.2.4", MODERN)
+def sending_with_a_negative_history_is_invalid(peer: Peer) -> None:
+    assert peer.send(configuration={"historyLength": -1}).error == "invalid params"
+
+
 # Getting
 
 
