@@ -46,6 +46,15 @@ SEAMS: Final = (
     Seam("litellm.proxy._types", "LitellmUserRoles.PROXY_ADMIN"),
     Seam("litellm.proxy._types", "user_api_key_has_admin_view"),
     Seam("litellm.proxy.auth.user_api_key_auth", "user_api_key_auth", ("request",)),
+    Seam("litellm.proxy.auth.auth_checks", "_virtual_key_max_budget_check", ("valid_token", "proxy_logging_obj")),
+    Seam(
+        "litellm.proxy.auth.auth_checks",
+        "_team_max_budget_check",
+        ("team_object", "valid_token", "proxy_logging_obj"),
+    ),
+    Seam("litellm.proxy.proxy_server", "get_current_spend", ("counter_key", "fallback_spend")),
+    Seam("litellm.proxy.proxy_server", "user_custom_auth"),
+    Seam("litellm", "BudgetExceededError"),
     Seam(
         "litellm.proxy.common_utils.rbac_utils", "check_feature_access_for_user", ("user_api_key_dict", "feature_name")
     ),

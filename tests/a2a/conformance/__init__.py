@@ -2,4 +2,6 @@
 
 import pytest
 
-pytest.register_assert_rewrite(*(f"{__name__}.{part}" for part in ("cards", "envelopes", "peers", "streams", "tasks", "webhooks")))
+pytest.register_assert_rewrite(
+    *(f"{__name__}.{part}" for part in ("cards", "envelopes", "peers", "streams", "tasks", "webhooks"))
+)

@@ -43,7 +43,9 @@ each(
     "9.5",
     "what is no JSON",
     {
-        "an object without its end": _bytes("parse", b'{"jsonrpc": "2.0", "method": "message/send", "params": {"a": 1}'),
+        "an object without its end": _bytes(
+            "parse", b'{"jsonrpc": "2.0", "method": "message/send", "params": {"a": 1}'
+        ),
         "nothing": _bytes("parse", b""),
         "words": _bytes("parse", b"hello"),
         "bytes that are not UTF-8": _bytes("parse", b'{"id": "\xff"}'),

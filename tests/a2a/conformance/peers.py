@@ -205,7 +205,12 @@ def state_of(task: Mapping[str, Any]) -> str:
 
 def kind_of(event: Mapping[str, Any]) -> str:
     """Name the kind of a stream's event in the words of 1.0."""
-    legacy = {"task": "task", "message": "message", "status-update": "statusUpdate", "artifact-update": "artifactUpdate"}
+    legacy = {
+        "task": "task",
+        "message": "message",
+        "status-update": "statusUpdate",
+        "artifact-update": "artifactUpdate",
+    }
     if "kind" in event:
         return legacy[event["kind"]]
     (only,) = event

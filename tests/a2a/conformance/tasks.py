@@ -127,7 +127,9 @@ def a_task_under_another_context_is_an_error(peer: Peer) -> None:
 def a_message_to_a_finished_task_is_refused(peer: Peer) -> None:
     task = done(peer)
     refused = peer.send(taskId=task["id"], contextId=task["contextId"])
-    assert refused.error in (("invalid params", "unsupported operation") if peer.is_legacy else ("unsupported operation",))
+    assert refused.error in (
+        ("invalid params", "unsupported operation") if peer.is_legacy else ("unsupported operation",)
+    )
 
 
 @check("3.4.2")
@@ -476,8 +478,8 @@ each(
     MODERN,
 )
 
+
 @check("3.1.1", JSONRPC)
 def sending_no_message_is_invalid(peer: Peer) -> None:
     assert peer.call("SendMessage", {}).error == "invalid params"
     assert peer.call("SendStreamingMessage", {}).error == "invalid params"
-

@@ -133,7 +133,9 @@ def main(options: Options) -> None:
         push_sender=BasePushNotificationSender(httpx.AsyncClient(trust_env=False), push_configs),
     )
     public = card(options, url)
-    application = A2AStarletteApplication(public, handler, extended_agent_card=None if options.plain else extended(public))
+    application = A2AStarletteApplication(
+        public, handler, extended_agent_card=None if options.plain else extended(public)
+    )
     serve(application.build(), controls, listener, url)
 
 
