@@ -1,4 +1,4 @@
-"""Event streams as the SDK's client can read them: it cuts lines where Unicode does, an event stream only at CR and LF."""
+"""Event streams as the SDK's client can read them: it ends lines where Unicode does, a stream only at CR and LF."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The gateway does what the specification says wherever the agent behind it does, and where the SDK's agent does not."""
+"""The gateway does what the specification says, wherever the agent behind it does and where that one does not."""
 
 from __future__ import annotations
 

@@ -23,6 +23,8 @@ pytestmark = pytest.mark.requirement("A2A-20")
 
 _SPENDING: Final = Path(__file__).parents[1] / "support" / "spending.py"
 PATIENCE: Final = 30.0
+PRICED: Final = "priced-model"
+"""A model of LiteLLM's price list: who names it has its price reserved."""
 CASES: Final[Mapping[str, Mapping[str, Any]]] = {
     "the key": {"max_budget": 1.0, "spend": 1.0},
     "a window of the key": {"budget_limits": [{"budget_duration": "1d", "max_budget": 0.0}]},
@@ -44,8 +46,12 @@ def spending(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     """A proxy with LiteLLM's own cost tracking, and a callback that shows its counters."""
     workdir = tmp_path_factory.mktemp("spending")
     shutil.copyfile(_SPENDING, workdir / "spending.py")
-    callbacks = {"litellm_settings": {"callbacks": [PLUGIN, "spending.tracker", "spending.counters"]}}
-    with running_proxy(workdir, config=merge(PLUGIN_CONFIG, callbacks)) as running:
+    model = {"model": "openai/gpt-4o", "api_key": "fake", "mock_response": "mock answer"}
+    more = {
+        "litellm_settings": {"callbacks": [PLUGIN, "spending.tracker", "spending.counters"]},
+        "model_list": [{"model_name": PRICED, "litellm_params": model}],
+    }
+    with running_proxy(workdir, config=merge(PLUGIN_CONFIG, more)) as running:
         yield running
 
 
@@ -139,7 +145,7 @@ def test_calls_that_fail_or_are_left_reserve_nothing(spending: Proxy, backend_of
             with spending.client(key) as client:
                 crashed = client.post(agent.url, json=sending("crash:now", stream=bool(number % 2)))
                 assert "error" in crashed.text or "FAILED" in crashed.text
-                body = {**request("SendMessage", {"message": 5}), "model": "fake-model", "max_tokens": 10_000}
+                body = {**request("SendMessage", {"message": 5}), "model": PRICED, "max_tokens": 10_000}
                 assert client.post(agent.url, json=body).json()["error"]["code"] == -32600
                 assert client.post(agent.url, json=request("GetTask", {"id": "nobody's"})).status_code == 200
 

@@ -1,7 +1,7 @@
 """Callbacks for a proxy without LiteLLM's database: its own cost tracker, and a route that shows what that counted.
 
-Copied into a proxy's directory. LiteLLM starts its tracker only beside a database; the counters that it keeps in memory,
-with which budgets are compared, need none.
+Copied into a proxy's directory. LiteLLM starts its tracker only beside a database; the counters that it keeps in
+memory, with which budgets are compared, need none.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One client for every binding, so that a check is written once: it speaks plainly and reads answers in common words."""
+"""One client for every binding, so that a check is written once: what it reads is put into common words."""
 
 from __future__ import annotations
 
