@@ -52,7 +52,9 @@ def the_card_of_1_0_names_its_interfaces(peer: Peer) -> None:
     interfaces = card_of(peer)["supportedInterfaces"]
     assert interfaces
     for interface in interfaces:
-        assert interface["url"].startswith("http") and interface["protocolBinding"] and interface["protocolVersion"]
+        assert interface["url"].startswith("http")
+        assert interface["protocolBinding"]
+        assert interface["protocolVersion"]
     assert ("JSONRPC", "1.0") in {(each["protocolBinding"], each["protocolVersion"]) for each in interfaces}
 
 
@@ -67,7 +69,8 @@ def the_card_of_0_3_names_its_address_and_version(peer: Peer) -> None:
 @check("4.4.3")
 def the_card_says_what_the_agent_can(peer: Peer) -> None:
     capabilities = card_of(peer)["capabilities"]
-    assert capabilities["streaming"] is True and capabilities["pushNotifications"] is True
+    assert capabilities["streaming"] is True
+    assert capabilities["pushNotifications"] is True
 
 
 @check("4.4.3", agent="plain")

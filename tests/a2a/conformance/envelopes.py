@@ -157,9 +157,11 @@ each(
 def _echoed(call_id: Any) -> Any:
     def run(peer: Peer) -> None:
         good = peer.raw(sending(peer, id=call_id)).response.json()
-        assert (good["id"], type(good["id"])) == (call_id, type(call_id)) and "result" in good
+        assert (good["id"], type(good["id"])) == (call_id, type(call_id))
+        assert "result" in good
         bad = peer.raw(sending(peer, id=call_id, method="NoSuchMethod")).response.json()
-        assert (bad["id"], type(bad["id"])) == (call_id, type(call_id)) and "error" in bad
+        assert (bad["id"], type(bad["id"])) == (call_id, type(call_id))
+        assert "error" in bad
 
     return run
 
@@ -296,7 +298,8 @@ def extensions_in_two_headers_are_both_heard(peer: Peer) -> None:
     said = [("A2A-Extensions", EXTENSION), ("A2A-Extensions", "urn:example:other")]
     headers = [(VERSION, "1.0"), *peer.headers.items(), *said]
     response = peer.http.post(url, json=body, headers=headers)
-    assert response.status_code == 200 and "error" not in response.json(), response.text
+    assert response.status_code == 200, response.text
+    assert "error" not in response.json(), response.text
 
 
 # Errors
@@ -394,4 +397,5 @@ def cancelling_needs_no_body(peer: Peer) -> None:
 @check("11.7", _REST)
 def an_event_of_http_json_is_a_bare_stream_response(peer: Peer) -> None:
     for event in peer.stream().events:
-        assert len(event) == 1 and set(event) <= {"task", "message", "statusUpdate", "artifactUpdate"}
+        assert len(event) == 1
+        assert set(event) <= {"task", "message", "statusUpdate", "artifactUpdate"}

@@ -177,7 +177,8 @@ class Peer:
     def raw(self, body: Any, **headers: str) -> Answer:
         """Post a JSON-RPC body as it is; bytes are not encoded again."""
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
-        return _rpc(self.http.post(self.url, content=content, headers=self._headers(headers)))
+        response = self.http.post(self.url, content=content, headers=self._headers(headers))
+        return _forbidden(response) or _rpc(response)
 
     def rest(self, method: str, params: Any, headers: Mapping[str, str] | None = None) -> Answer:
         """Make a call in HTTP+JSON: what the path does not take goes into the query or the body."""
@@ -191,7 +192,8 @@ class Peer:
     def rest_raw(self, verb: str, path: str, headers: Mapping[str, str] | None = None, **sent: Any) -> Answer:
         """Make a request of HTTP+JSON as it is."""
         url = self.url.rstrip("/") + path
-        return _http(self.http.request(verb, url, headers=self._headers(headers or {}), **sent))
+        response = self.http.request(verb, url, headers=self._headers(headers or {}), **sent)
+        return _forbidden(response) or _http(response)
 
     def _headers(self, extra: Mapping[str, str]) -> dict[str, str]:
         version = {} if self.is_legacy else {VERSION: "1.0"}
@@ -227,6 +229,13 @@ def _events(response: httpx.Response) -> list[Any]:
     return [json.loads(line[5:]) for line in lines if line.startswith("data:")]
 
 
+def _forbidden(response: httpx.Response) -> Answer | None:
+    """Read LiteLLM's refusal, which comes before any protocol."""
+    if response.status_code != 403:
+        return None
+    return Answer(response, error="forbidden", message=response.json()["detail"])
+
+
 def _rpc(response: httpx.Response) -> Answer:
     assert response.status_code == 200, f"JSON-RPC answers ride HTTP 200: {response.status_code} {response.text[:300]}"
     streamed = response.headers["content-type"].startswith("text/event-stream")
@@ -240,7 +249,8 @@ def _rpc(response: httpx.Response) -> Answer:
     if "error" in last:
         error = last["error"]
         assert set(error) <= {"code", "message", "data"}, error
-        assert isinstance(error["code"], int) and isinstance(error["message"], str), error
+        assert isinstance(error["code"], int), error
+        assert isinstance(error["message"], str), error
         name = CODES.get(error["code"], str(error["code"]))
         return Answer(response, last, tuple(bodies[:-1]), name, error["message"], error.get("data"))
     results = tuple(body["result"] for body in bodies)
@@ -261,7 +271,8 @@ def _http(response: httpx.Response) -> Answer:
 
 
 def _problem(response: httpx.Response, error: Mapping[str, Any], events: tuple[Any, ...]) -> Answer:
-    assert isinstance(error["message"], str) and isinstance(error["status"], str), error
+    assert isinstance(error["message"], str), error
+    assert isinstance(error["status"], str), error
     details = error.get("details") or []
     reasons = [each["reason"] for each in details if each.get("@type") == ERROR_INFO]
     name = REASONS[reasons[0]][0] if reasons and reasons[0] in REASONS else str(error["code"])

@@ -56,7 +56,8 @@ def texts_of(parts: list[dict[str, Any]]) -> str:
 @check("3.1.1")
 def sending_answers_a_task_with_its_artifacts(peer: Peer) -> None:
     task = done(peer)
-    assert task["id"] and task["contextId"]
+    assert task["id"]
+    assert task["contextId"]
     assert texts_of(task["artifacts"][0]["parts"]) == "echo: hello"
 
 
@@ -173,8 +174,10 @@ each("3.1.2", "a text streams as it was said", {name: _streamed(text) for name, 
 def every_kind_of_part_comes_back_whole(peer: Peer) -> None:
     artifact = done(peer, "parts:hello")["artifacts"][0]
     text, data, raw, linked = artifact["parts"]
-    assert artifact["name"] == "all kinds" and artifact["metadata"] == {"n": 1}
-    assert text["text"] == "hello" and text["metadata"] == {"lang": "en"}
+    assert artifact["name"] == "all kinds"
+    assert artifact["metadata"] == {"n": 1}
+    assert text["text"] == "hello"
+    assert text["metadata"] == {"lang": "en"}
     assert data["data"] == {"a": [1, None, {"b": "hello"}]}
     if peer.is_legacy:
         assert raw["file"] == {"bytes": "AP9oZWxsbw==", "name": "x.bin", "mimeType": "application/octet-stream"}
@@ -235,9 +238,11 @@ def enums_are_their_names(peer: Peer) -> None:
     task = done(peer)
     roles = {message["role"] for message in task["history"]}
     if peer.is_legacy:
-        assert task["status"]["state"] == "completed" and roles <= {"user", "agent"}
+        assert task["status"]["state"] == "completed"
+        assert roles <= {"user", "agent"}
     else:
-        assert task["status"]["state"] == "TASK_STATE_COMPLETED" and roles <= {"ROLE_USER", "ROLE_AGENT"}
+        assert task["status"]["state"] == "TASK_STATE_COMPLETED"
+        assert roles <= {"ROLE_USER", "ROLE_AGENT"}
 
 
 @check("0.3 6.1", (Wire.LEGACY,))
@@ -403,7 +408,8 @@ def listing_is_by_context_and_newest_first(peer: Peer) -> None:
     context, ids = context_of_three(peer)
     page = listed(peer, contextId=context)
     assert [task["id"] for task in page["tasks"]] == ids[::-1]
-    assert page["totalSize"] == 3 and page["nextPageToken"] == ""
+    assert page["totalSize"] == 3
+    assert page["nextPageToken"] == ""
     times = [task["status"]["timestamp"] for task in page["tasks"]]
     assert times == sorted(times, reverse=True)
 
@@ -413,7 +419,9 @@ def listing_goes_from_page_to_page(peer: Peer) -> None:
     context, ids = context_of_three(peer)
     first = listed(peer, contextId=context, pageSize=2)
     assert [task["id"] for task in first["tasks"]] == ids[:0:-1]
-    assert first["nextPageToken"] and first["totalSize"] == 3 and first["pageSize"] == 2
+    assert first["nextPageToken"]
+    assert first["totalSize"] == 3
+    assert first["pageSize"] == 2
     second = listed(peer, contextId=context, pageSize=2, pageToken=first["nextPageToken"])
     assert [task["id"] for task in second["tasks"]] == ids[:1]
     assert second["nextPageToken"] == ""
