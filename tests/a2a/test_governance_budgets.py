@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import secrets
-import shutil
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, Final
 
 import httpx
@@ -17,11 +15,10 @@ import pytest
 from tests.a2a.calls import Registered, Wire, granted, registered, request, sending
 from tests.conftest import PLUGIN_CONFIG, BackendOf
 from tests.support import processes
-from tests.support.proxy import PLUGIN, Proxy, merge, running_proxy
+from tests.support.proxy import PLUGIN, Proxy, inspected, merge, running_proxy
 
 pytestmark = pytest.mark.requirement("A2A-20")
 
-_SPENDING: Final = Path(__file__).parents[1] / "support" / "spending.py"
 PATIENCE: Final = 30.0
 PRICED: Final = "priced-model"
 """A model of LiteLLM's price list: who names it has its price reserved."""
@@ -45,10 +42,9 @@ WITHIN: Final[Mapping[str, Mapping[str, Any]]] = {
 def spending(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     """A proxy with LiteLLM's own cost tracking, and a callback that shows its counters."""
     workdir = tmp_path_factory.mktemp("spending")
-    shutil.copyfile(_SPENDING, workdir / "spending.py")
     model = {"model": "openai/gpt-4o", "api_key": "fake", "mock_response": "mock answer"}
     more = {
-        "litellm_settings": {"callbacks": [PLUGIN, "spending.tracker", "spending.counters"]},
+        "litellm_settings": {"callbacks": [PLUGIN, inspected(workdir), "inspection.tracker"]},
         "model_list": [{"model_name": PRICED, "litellm_params": model}],
     }
     with running_proxy(workdir, config=merge(PLUGIN_CONFIG, more)) as running:
