@@ -101,7 +101,8 @@ class Answer:
     @property
     def kind(self) -> str:
         """Media type, without parameters."""
-        return self.response.headers.get("content-type", "").split(";")[0].strip().lower()
+        stated: str = self.response.headers.get("content-type", "")
+        return stated.split(";")[0].strip().lower()
 
     @property
     def task(self) -> dict[str, Any]:
