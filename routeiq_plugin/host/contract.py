@@ -43,6 +43,8 @@ SEAMS: Final = (
     Seam("litellm.proxy.proxy_server", "master_key"),
     Seam("litellm.proxy.proxy_server", "prisma_client"),
     Seam("litellm.proxy._types", "ProxyException"),
+    Seam("litellm.proxy._types", "ProxyErrorTypes.budget_exceeded"),
+    Seam("litellm.proxy._types", "LiteLLM_TeamTable"),
     Seam("litellm.proxy._types", "LitellmUserRoles.PROXY_ADMIN"),
     Seam("litellm.proxy._types", "user_api_key_has_admin_view"),
     Seam("litellm.proxy.auth.user_api_key_auth", "user_api_key_auth", ("request",)),

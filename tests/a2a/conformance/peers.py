@@ -102,7 +102,7 @@ class Answer:
     def kind(self) -> str:
         """Media type, without parameters."""
         stated: str = self.response.headers.get("content-type", "")
-        return stated.split(";")[0].strip().lower()
+        return stated.partition(";")[0].strip().lower()
 
     @property
     def task(self) -> dict[str, Any]:
