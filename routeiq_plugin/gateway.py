@@ -131,7 +131,7 @@ class Gateway:
         return TaskServices(
             ownership=TaskOwnership(TaskStore(self._database), now),
             push=PushConfigs(store, guard, base, now),
-            deliveries=PushDeliveries(store, self._clients, guard, now),
+            deliveries=PushDeliveries(store, self._clients, guard, now, self._faults.record),
             sealer=SaltKeySealer(),
             on_fault=self._faults.record,
         )
@@ -251,6 +251,7 @@ class Gateway:
             store=await status(self._database),
             feed_connected=self._feed.connected,
             feed_revision=self._feed.revision,
+            feed_error=self._feed.last_error,
             routes=sorted(f"{method} {route.path}" for route in self._routes.routes for method in route.methods or ()),
             shadowed=shadowed(self._routes),
             faults=self._faults.listed(),

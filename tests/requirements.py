@@ -117,7 +117,7 @@ _A2A: Final = (
         Kind.BEYOND,
         "every method in both protocol versions on one URL (tasks, push, extended card, REST binding)",
     ),
-    _planned("A2A-21", Kind.BEYOND, "passes the protocol's conformance suite as the bare agent does"),
+    _built("A2A-21", Kind.BEYOND, "passes the protocol's conformance suite as the bare agent does"),
     _built(
         "A2A-22",
         Kind.BEYOND,

@@ -50,12 +50,18 @@ class PushDeliveries:
     """Receives from agents, and delivers to clients in order, at least once; one per worker."""
 
     def __init__(
-        self, store: PushStore, clients: ClientFactory, guard: AddressCheck, now: Callable[[], datetime]
+        self,
+        store: PushStore,
+        clients: ClientFactory,
+        guard: AddressCheck,
+        now: Callable[[], datetime],
+        on_fault: Callable[[str, BaseException], None],
     ) -> None:
         self._store = store
         self._clients = clients
         self._guard = guard
         self._now = now
+        self._on_fault = on_fault
         self._news = asyncio.Event()
         self._running = 0
         self.delivered = 0
@@ -88,8 +94,8 @@ class PushDeliveries:
                 except RouteIQError as away:
                     logger.info("routeiq: push notifications wait: %s", away)
                     pause = IDLE
-                except Exception:
-                    logger.exception("routeiq: push notifications wait")
+                except Exception as unexpected:  # noqa: BLE001  counted, shown, and tried again
+                    self._on_fault("push notifications", unexpected)
                     pause = IDLE
                 await self._rest(pause)
 
@@ -124,8 +130,8 @@ class PushDeliveries:
             await self._settle(delivery, await self._attempt(delivery))
         except Unavailable as away:
             logger.info("routeiq: a push notification is tried again after its lease: %s", away)
-        except Exception:
-            logger.exception("routeiq: a push notification is tried again after its lease")
+        except Exception as unexpected:  # noqa: BLE001  counted, shown, and tried again after its lease
+            self._on_fault("a push notification", unexpected)
         finally:
             self._running -= 1
             self._news.set()

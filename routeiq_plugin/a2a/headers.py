@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from starlette.datastructures import Headers
+
 from routeiq_plugin.a2a.model import Agent
 from routeiq_plugin.errors import InvalidRequest
 
@@ -62,6 +64,12 @@ def is_name(text: str) -> bool:
 def is_value(text: str) -> bool:
     """Tell whether HTTP clients send this as a header's value (RFC 9110 5.5, of which they take ASCII)."""
     return _VALUE.fullmatch(text) is not None
+
+
+def repeated(received: Headers) -> dict[str, str]:
+    """Join the lines of a protocol header that came in several (RFC 9110 5.3)."""
+    lines = ((name, received.getlist(name)) for name in PASSED_ON)
+    return {name: ", ".join(values) for name, values in lines if len(values) > 1}
 
 
 def outbound(agent: Agent, incoming: Mapping[str, str], *, user_id: str | None, team_id: str | None) -> dict[str, str]:

@@ -126,6 +126,7 @@ async def _relayed(gateway: AgentGateway, caller: Caller, agent: Agent, request:
     connection = await gateway.backends.connection(agent)
     key = key_header()
     incoming = {name.lower(): value for name, value in request.headers.items() if name.lower() != key}
+    incoming |= headers.repeated(request.headers)
     if CALL in request.scope:
         incoming |= request.scope[CALL].trace
     request.scope[headers.OUTBOUND] = headers.outbound(agent, incoming, user_id=caller.user_id, team_id=caller.team_id)

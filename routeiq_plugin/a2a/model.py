@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
+from routeiq_plugin.host.agents import ACCESS_GROUPS
 from routeiq_plugin.store.agents import AgentRecord
 
 RESERVED_NAMES: Final = frozenset(
@@ -97,8 +98,11 @@ class Agent:
 
     @property
     def access_groups(self) -> frozenset[str]:
-        """Access groups that the agent is a member of: who holds one of them may call it."""
-        return frozenset(self.fields.get("access_group_ids") or ())
+        """Agent access groups that it is a member of: who holds one of them may call it.
+
+        Not `access_group_ids`: those bound what the agent itself may reach when it calls with a key of its own.
+        """
+        return frozenset(self.litellm_params.get(ACCESS_GROUPS) or ())
 
     @property
     def backend_url(self) -> str | None:

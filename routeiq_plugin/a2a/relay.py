@@ -36,6 +36,7 @@ from a2a.types.a2a_pb2 import (
     TaskStatusUpdateEvent,
 )
 from a2a.utils.errors import (
+    ExtendedAgentCardNotConfiguredError,
     InternalError,
     PushNotificationNotSupportedError,
     TaskNotFoundError,
@@ -44,6 +45,7 @@ from a2a.utils.errors import (
 
 from routeiq_plugin.a2a.headers import OUTBOUND
 from routeiq_plugin.a2a.listing import OwnTasks
+from routeiq_plugin.a2a.params import require_fields, require_history, require_message, shortened
 from routeiq_plugin.a2a.push import Registration
 from routeiq_plugin.a2a.refusals import told_by
 from routeiq_plugin.a2a.services import TaskServices
@@ -116,12 +118,13 @@ class Relay(RequestHandler):
                 last = event
         if not isinstance(last, Task | Message):
             raise InternalError(message="The agent gave no answer")
-        return last
+        return shortened(last, params.configuration)
 
     async def on_message_send_stream(
         self, params: SendMessageRequest, context: ServerCallContext
     ) -> AsyncGenerator[Event, None]:
         """Relay `message/stream`: one event of the backend is one event of ours, at once."""
+        self._require_streaming()
         async with aclosing(self._said(self._backend.streaming, params, context)) as events:
             async for event in events:
                 yield event
@@ -144,6 +147,8 @@ class Relay(RequestHandler):
 
     async def _begun(self, params: SendMessageRequest, context: ServerCallContext) -> _Conversation:
         """Check every task that a message names, make the conversation the caller's, and keep its webhook."""
+        require_message(params.message)
+        require_history(params.configuration)
         message, caller, agent_id = params.message, _caller(context), self._backend.agent_id
         tasks = [a_task(each) for each in (message.task_id, *message.reference_task_ids) if each]
         await self._services.ownership.require(agent_id, caller, tasks)
@@ -163,12 +168,16 @@ class Relay(RequestHandler):
 
     async def on_get_task(self, params: GetTaskRequest, context: ServerCallContext) -> Task | None:
         """Relay `tasks/get`."""
+        require_fields(params, "id")
+        require_history(params)
         with told_by(self._backend.address, context):
             await self._require(context, [a_task(params.id)])
-            return await self._backend.unary.get_task(params, context=_onward(context))
+            task = await self._backend.unary.get_task(params, context=_onward(context))
+            return shortened(task, params)
 
     async def on_cancel_task(self, params: CancelTaskRequest, context: ServerCallContext) -> Task | None:
         """Relay `tasks/cancel`."""
+        require_fields(params, "id")
         with told_by(self._backend.address, context):
             await self._require(context, [a_task(params.id)])
             return await self._backend.unary.cancel_task(params, context=_onward(context))
@@ -177,6 +186,8 @@ class Relay(RequestHandler):
         self, params: SubscribeToTaskRequest, context: ServerCallContext
     ) -> AsyncGenerator[Event, None]:
         """Relay `tasks/resubscribe`."""
+        require_fields(params, "id")
+        self._require_streaming()
         with told_by(self._backend.address, context):
             await self._require(context, [a_task(params.id)])
             conversation = _Conversation(self._backend.agent_id, _caller(context), self._services)
@@ -189,6 +200,7 @@ class Relay(RequestHandler):
 
     async def on_list_tasks(self, params: ListTasksRequest, context: ServerCallContext) -> ListTasksResponse:
         """Relay `tasks/list`: to admins as it is, to others their own tasks."""
+        require_history(params)
         with told_by(self._backend.address, context):
             caller = _caller(context)
 
@@ -206,6 +218,7 @@ class Relay(RequestHandler):
         self, params: TaskPushNotificationConfig, context: ServerCallContext
     ) -> TaskPushNotificationConfig:
         """Keep the client's webhook, and give the backend a callback of ours in its place."""
+        require_fields(params, "task_id", "url")
         with told_by(self._backend.address, context):
             self._require_push()
             await self._require(context, [a_task(params.task_id)])
@@ -220,7 +233,8 @@ class Relay(RequestHandler):
     async def on_get_task_push_notification_config(
         self, params: GetTaskPushNotificationConfigRequest, context: ServerCallContext
     ) -> TaskPushNotificationConfig:
-        """Show the client's own configuration; without an id the task's own, as the SDK names it."""
+        """Show the client's own configuration; in 0.3 without an id the task's own, as the SDK names it."""
+        require_fields(params, "task_id", *(("id",) if _wire(context) == "1.0" else ()))
         with told_by(self._backend.address, context):
             wanted = params.id or params.task_id
             for config in await self._push_configs(params.task_id, context):
@@ -232,6 +246,7 @@ class Relay(RequestHandler):
         self, params: ListTaskPushNotificationConfigsRequest, context: ServerCallContext
     ) -> ListTaskPushNotificationConfigsResponse:
         """Show the client's own configurations of a task, all at once."""
+        require_fields(params, "task_id")
         with told_by(self._backend.address, context):
             return ListTaskPushNotificationConfigsResponse(configs=await self._push_configs(params.task_id, context))
 
@@ -239,6 +254,7 @@ class Relay(RequestHandler):
         self, params: DeleteTaskPushNotificationConfigRequest, context: ServerCallContext
     ) -> None:
         """Forget a configuration here, which ends its deliveries, and at the backend if that can."""
+        require_fields(params, "task_id", *(("id",) if _wire(context) == "1.0" else ()))
         with told_by(self._backend.address, context):
             self._require_push()
             await self._require(context, [a_task(params.task_id)])
@@ -264,12 +280,17 @@ class Relay(RequestHandler):
         """Relay the extended card, with the gateway in the backend's place."""
         with told_by(self._backend.address, context):
             if not self._backend.card.capabilities.extended_agent_card:
-                raise UnsupportedOperationError(message="The agent does not support authenticated extended cards")
+                kind = UnsupportedOperationError if _wire(context) == "1.0" else ExtendedAgentCardNotConfiguredError
+                raise kind(message="The agent does not support authenticated extended cards")
             card = await self._backend.client().get_extended_agent_card(params, context=_onward(context))
             return self._backend.shown(card, context.state[BASE_URL])
 
     async def _require(self, context: ServerCallContext, objects: Collection[Owned]) -> None:
         await self._services.ownership.require(self._backend.agent_id, _caller(context), objects)
+
+    def _require_streaming(self) -> None:
+        if not self._backend.card.capabilities.streaming:
+            raise UnsupportedOperationError(message="The agent does not support streaming")
 
     def _require_push(self) -> None:
         if not self._backend.card.capabilities.push_notifications:

@@ -18,6 +18,10 @@ from pydantic import TypeAdapter, ValidationError
 from routeiq_plugin.errors import InvalidFields
 from routeiq_plugin.host.process import proxy_server
 
+ACCESS_GROUPS: Final = "agent_access_groups"
+"""LiteLLM's name for the groups that an agent is a member of: a column of its database that its routes cannot write.
+Of ours it is read from `litellm_params`, which is free-form."""
+
 READ_ONLY: Final = frozenset(AgentResponse.model_fields) - frozenset(AgentConfig.__annotations__)
 """Fields of an answer that are no input: a client that reads, edits and writes an agent sends them back."""
 
@@ -59,9 +63,16 @@ def _parse(body: Any, shape: Any) -> Fields:
         fields: Fields = _adapter(Fields).dump_python(dict(parsed), mode="json")
     except ValidationError as invalid:
         raise InvalidFields(_located(invalid)) from None
+    _check_groups(fields.get("litellm_params"))
     if isinstance(body.get("agent_card_params"), Mapping):
         fields["agent_card_params"] = dict(body["agent_card_params"])
     return fields | unset
+
+
+def _check_groups(params: Any) -> None:
+    groups = params.get(ACCESS_GROUPS) if isinstance(params, Mapping) else None
+    if groups is not None and not (isinstance(groups, list) and all(isinstance(each, str) for each in groups)):
+        raise InvalidFields.of(f"litellm_params.{ACCESS_GROUPS}", "Give a list of names of groups")
 
 
 def _typed(body: Any) -> Any:
@@ -156,8 +167,9 @@ class Registry:
         """Make LiteLLM's chat bridge, limits and hooks see an agent; replaces one of the same id or name."""
         self.drop(fields["agent_id"])
         global_agent_registry.deregister_agent(agent_name=fields["agent_name"])
-        groups = list(fields.get("access_group_ids") or ())
-        mirrored = MirroredAgent.model_validate({**fields, "agent_access_groups": groups})
+        params = dict(fields.get("litellm_params") or {})
+        groups = params.pop(ACCESS_GROUPS, None) or ()  # no parameter of the completion bridge
+        mirrored = MirroredAgent.model_validate({**fields, "litellm_params": params, ACCESS_GROUPS: groups})
         global_agent_registry.register_agent(agent_config=mirrored)
 
     def drop(self, agent_id: str) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
 from litellm.proxy._types import LitellmUserRoles, ProxyException, user_api_key_has_admin_view
+from litellm.proxy.agent_endpoints.auth import agent_permission_handler
 from litellm.proxy.agent_endpoints.auth.agent_permission_handler import AgentRequestHandler, UnrestrictedAgentAccess
 from litellm.proxy.auth.user_api_key_auth import user_api_key_auth
 from litellm.proxy.common_utils.rbac_utils import check_feature_access_for_user
@@ -55,6 +56,10 @@ class AgentGrants:
         return bool(self.holders) and all(holder.covers(agent_id, groups) for holder in self.holders)
 
 
+NOTHING: Final = AgentGrants((Grant(frozenset()),))
+"""No agent at all, which is not the same as no grant."""
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
     """An authenticated caller; `identity` is LiteLLM's own object and only `host/` looks inside."""
@@ -84,7 +89,9 @@ class Caller:
         belong to an agent have more rules still; LiteLLM is always asked about those.
         """
         if not has_own_database() and not getattr(self.identity, "agent_id", None):
-            return _declared_grants(self.identity)
+            declared = _declared_grants(self.identity)
+            denied = declared.unrestricted and not self.is_admin and _denies_by_default()
+            return NOTHING if denied else declared
         access = await AgentRequestHandler.resolve_agent_access(user_api_key_auth=self.identity)
         if isinstance(access, UnrestrictedAgentAccess):
             return AgentGrants()
@@ -101,6 +108,12 @@ class Caller:
             raise Forbidden({"error": text} if wrapped else text)
 
 
+def _denies_by_default() -> bool:
+    """Read LiteLLM's `agent_access_default_deny`, which releases before 1.108 do not have."""
+    flag = getattr(agent_permission_handler, "agent_access_default_deny", None)
+    return flag is not None and bool(flag())
+
+
 def _declared_grants(identity: Any) -> AgentGrants:
     """Read what the auth object itself says of the key and of its team."""
     key = _grant(identity.object_permission, identity.access_group_ids)
@@ -108,11 +121,14 @@ def _declared_grants(identity: Any) -> AgentGrants:
     return AgentGrants(tuple(grant for grant in (key, team) if grant is not None))
 
 
-def _grant(permission: Any, more_groups: Iterable[str] | None = None) -> Grant | None:
-    """Read one holder's grants; None when it was given none, which is no limit."""
+def _grant(permission: Any, unified: Collection[str] | None = None) -> Grant | None:
+    """Read one holder's grants; None when it was given none, which is no limit.
+
+    `unified` access groups are rows of LiteLLM's database: without one they hold nothing, and are a limit all the same.
+    """
     agents = frozenset(stable_id(each) for each in getattr(permission, "agents", None) or ())
-    groups = frozenset((*(getattr(permission, "agent_access_groups", None) or ()), *(more_groups or ())))
-    return Grant(agents, groups) if agents or groups else None
+    groups = frozenset(getattr(permission, "agent_access_groups", None) or ())
+    return Grant(agents, groups) if agents or groups or unified else None
 
 
 def caller_of(identity: Any) -> Caller:

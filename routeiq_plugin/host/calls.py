@@ -23,6 +23,7 @@ from litellm.proxy.litellm_pre_call_utils import get_chain_id_from_headers
 from litellm.proxy.utils import unified_guardrail
 from starlette.requests import Request
 
+from routeiq_plugin.host import budgets
 from routeiq_plugin.host.auth import Caller
 from routeiq_plugin.host.call_views import (
     CLIENT_LEFT,
@@ -99,6 +100,7 @@ class HostedCall:
         identity = _invoking(caller.identity, subject.agent_id)
         processor = ProxyBaseLLMRequestProcessing(data=_data(subject, rpc))
         try:
+            await budgets.require(identity)
             data, logging = await processor.common_processing_pre_call_logic(
                 request=_loggable(request, subject),
                 general_settings=module.general_settings,

@@ -12,7 +12,7 @@ from typing import Any, Final
 from routeiq_plugin.errors import IncompatibleHost
 
 OLDEST_SUPPORTED: Final = "1.103.0"
-NEWEST_TESTED: Final = "1.106.2"
+NEWEST_TESTED: Final = "1.108.7"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +43,20 @@ SEAMS: Final = (
     Seam("litellm.proxy.proxy_server", "master_key"),
     Seam("litellm.proxy.proxy_server", "prisma_client"),
     Seam("litellm.proxy._types", "ProxyException"),
+    Seam("litellm.proxy._types", "ProxyErrorTypes.budget_exceeded"),
+    Seam("litellm.proxy._types", "LiteLLM_TeamTable"),
     Seam("litellm.proxy._types", "LitellmUserRoles.PROXY_ADMIN"),
     Seam("litellm.proxy._types", "user_api_key_has_admin_view"),
     Seam("litellm.proxy.auth.user_api_key_auth", "user_api_key_auth", ("request",)),
+    Seam("litellm.proxy.auth.auth_checks", "_virtual_key_max_budget_check", ("valid_token", "proxy_logging_obj")),
+    Seam(
+        "litellm.proxy.auth.auth_checks",
+        "_team_max_budget_check",
+        ("team_object", "valid_token", "proxy_logging_obj"),
+    ),
+    Seam("litellm.proxy.proxy_server", "get_current_spend", ("counter_key", "fallback_spend")),
+    Seam("litellm.proxy.proxy_server", "user_custom_auth"),
+    Seam("litellm", "BudgetExceededError"),
     Seam(
         "litellm.proxy.common_utils.rbac_utils", "check_feature_access_for_user", ("user_api_key_dict", "feature_name")
     ),
@@ -55,6 +66,7 @@ SEAMS: Final = (
         ("user_api_key_auth",),
     ),
     Seam("litellm.proxy.agent_endpoints.auth.agent_permission_handler", "UnrestrictedAgentAccess"),
+    Seam("litellm.proxy.agent_endpoints.auth.agent_permission_handler", "agent_access_default_deny", since="1.108"),
     Seam("litellm.proxy.agent_endpoints.agent_registry", "global_agent_registry.register_agent", ("agent_config",)),
     Seam("litellm.proxy.agent_endpoints.agent_registry", "global_agent_registry.deregister_agent", ("agent_name",)),
     Seam("litellm.proxy.agent_endpoints.agent_registry", "global_agent_registry.get_agent_by_id", ("agent_id",)),

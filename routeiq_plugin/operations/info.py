@@ -45,6 +45,8 @@ class Info:
     store: StoreStatus
     feed_connected: bool
     feed_revision: int
+    feed_error: str | None
+    """Why changes are not followed, or last were not."""
     routes: Sequence[str]
     shadowed: Mapping[str, str]
     faults: Sequence[Fault]
@@ -68,11 +70,14 @@ class Info:
                 "schema_revision": self.store.schema_revision,
                 "followed": self.feed_connected,
                 "followed_revision": self.feed_revision,
-                **({"url": self.store.safe_url, "error": self.store.error} if is_admin else {}),
+                **(self._told_to_admins() if is_admin else {}),
             },
             "routes": {"owned": list(self.routes), "shadowed": dict(self.shadowed)},
             "faults": [_fault(fault) for fault in self.faults] if is_admin else dict(self.fault_counts),
         }
+
+    def _told_to_admins(self) -> Mapping[str, Any]:
+        return {"url": self.store.safe_url, "error": self.store.error, "follow_error": self.feed_error}
 
 
 def _feature(feature: Feature, is_admin: bool) -> dict[str, Any]:

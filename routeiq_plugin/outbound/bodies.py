@@ -132,7 +132,8 @@ class Body:
         self._refusal: Exception | None = None
         self._decoder: Decoder | None = None
         self._bound: Bound
-        if _value(headers, b"content-type").startswith(b"text/event-stream"):
+        self.is_event_stream = _value(headers, b"content-type").startswith(b"text/event-stream")
+        if self.is_event_stream:
             self._bound = EventBound(limits)
         else:
             self._bound = TotalBound(limits)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from google.protobuf.json_format import MessageToDict
 from jwt import PyJWK
 from jwt.algorithms import ECAlgorithm
+
+from tests.support.threaded import serving
 
 CARD: Final = "/.well-known/agent-card.json"
 KEYS: Final = "/keys.json"
@@ -119,12 +120,5 @@ class _Handler(BaseHTTPRequestHandler):
 @contextmanager
 def carded() -> Iterator[Carded]:
     """Serve until the end of the block."""
-    server = Carded()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    try:
+    with serving(Carded()) as server:
         yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
+from tests.support.threaded import serving
+
 SECRET: Final = "/internal-" + secrets.token_hex(6)
 """Below which everything lives: no answer of the gateway may hold it."""
 
@@ -78,16 +80,11 @@ class Scripted(ThreadingHTTPServer):
 @contextmanager
 def scripted() -> Iterator[Scripted]:
     """Serve until the end of the block."""
-    server = Scripted()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.closing.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with serving(Scripted()) as server:
+        try:
+            yield server
+        finally:
+            server.closing.set()
 
 
 class _Handler(BaseHTTPRequestHandler):

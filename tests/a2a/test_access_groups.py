@@ -16,7 +16,8 @@ from routeiq_plugin.a2a.model import Agent
 from routeiq_plugin.host.auth import AgentGrants, Caller, Grant
 from tests.a2a import registry as agents
 from tests.a2a.calls import sending
-from tests.support.proxy import Proxy
+from tests.conftest import PLUGIN_CONFIG, ProxyFactory
+from tests.support.proxy import Proxy, merge
 
 pytestmark = pytest.mark.requirement("A2A-13")
 
@@ -53,7 +54,7 @@ def _caller(role: str) -> Caller:
 
 
 def _agent(*, public: bool) -> Agent:
-    fields = {"agent_id": "it", "agent_name": "It", "access_group_ids": ["its group"]}
+    fields = {"agent_id": "it", "agent_name": "It", "litellm_params": {"agent_access_groups": ["its group"]}}
     return Agent(fields, version=1, is_public=public)
 
 
@@ -126,7 +127,8 @@ def world(proxy: Proxy) -> Iterator[World]:
     with proxy.client() as admin:
         made = {
             name: admin.post(
-                "/v1/agents", json=agents.body(f"{agents.unique()}-{name}", access_group_ids=groups)
+                "/v1/agents",
+                json=agents.body(f"{agents.unique()}-{name}", litellm_params={"agent_access_groups": groups}),
             ).json()
             for name, groups in {"red": ["group-red"], "blue": ["group-blue", "group-any"], "none": []}.items()
         }
@@ -139,8 +141,12 @@ CASES: Final[Mapping[str, tuple[Mapping[str, Any], set[str]]]] = {
     "nothing": ({}, set()),
     "a team without grants": ({"team_id": "t"}, set()),
     "a group in the key's object permission": ({"object_permission": {"agent_access_groups": ["group-red"]}}, {"red"}),
-    "a unified group of the key": ({"access_group_ids": ["group-blue"]}, {"blue"}),
-    "two groups": ({"access_group_ids": ["group-any", "group-red"]}, {"red", "blue"}),
+    "a unified group, which only LiteLLM's database knows": ({"access_group_ids": ["group-blue"]}, set()),
+    "a unified group and an agent": (
+        {"access_group_ids": ["group-blue"], "object_permission": {"agents": ["red"]}},
+        {"red"},
+    ),
+    "two groups": ({"object_permission": {"agent_access_groups": ["group-any", "group-red"]}}, {"red", "blue"}),
     "a group that nobody is in": ({"object_permission": {"agent_access_groups": ["group-green"]}}, set()),
     "a group and an agent": (
         {"object_permission": {"agents": ["none"], "agent_access_groups": ["group-red"]}},
@@ -198,6 +204,52 @@ def test_a_public_agent_is_open_to_a_key_that_was_given_others(world: World, pro
         assert client.get(agents.path(agent["agent_id"])).status_code == 200
         assert client.post(f"/a2a/{agent['agent_id']}", json=sending("hello")).status_code == 200
         assert admin.delete(agents.path(agent["agent_id"])).status_code == 200
+
+
+@pytest.mark.parametrize("groups", [None, ["group-red"], 5, "group-red", [5]])
+def test_access_group_ids_of_an_agent_let_nobody_in(proxy: Proxy, groups: Any) -> None:
+    params = {} if groups is None else {"agent_access_groups": groups}
+    body = agents.body(access_group_ids=["group-red"], litellm_params=params)
+    key = proxy.add_key(object_permission={"agent_access_groups": ["group-red"]}, access_group_ids=["group-red"])
+    with proxy.client() as admin, proxy.client(key) as client:
+        answer = admin.post("/v1/agents", json=body)
+        if groups not in (None, ["group-red"]):
+            assert answer.status_code == 422
+            assert answer.json()["detail"][0]["loc"] == ["body", "litellm_params", "agent_access_groups"]
+            return
+        agent_id = answer.json()["agent_id"]
+        assert client.get(agents.path(agent_id)).status_code == (403 if groups is None else 200)
+        assert admin.get(agents.path(agent_id)).json()["access_group_ids"] == ["group-red"]
+        assert admin.delete(agents.path(agent_id)).status_code == 200
+
+
+def test_access_group_ids_bound_what_the_agent_itself_reaches(world: World, proxy: Proxy) -> None:
+    with proxy.client() as admin:
+        free, bound = (
+            admin.post("/v1/agents", json=agents.body(access_group_ids=groups)).json()["agent_id"]
+            for groups in ([], ["a group of LiteLLM's database"])
+        )
+        for caller, status in ((free, 200), (bound, 403)):
+            with proxy.client(world.key(agent_id=caller, object_permission={"agents": ["red"]})) as client:
+                assert client.get(agents.path(world.ids["red"])).status_code == status
+                assert client.post(f"/a2a/{world.ids['red']}", json={}).status_code == status
+        for each in (free, bound):
+            assert admin.delete(agents.path(each)).status_code == 200
+
+
+def test_litellms_default_deny_is_kept_where_its_rule_is(own_proxy: ProxyFactory) -> None:
+    config = merge(
+        PLUGIN_CONFIG,
+        {
+            "routeiq": {"a2a": {"default_access": "litellm"}},
+            "general_settings": {"agent_access_default_deny": True},
+        },
+    )
+    with own_proxy(config=config) as proxy, proxy.client() as admin, proxy.client(proxy.add_key()) as client:
+        agent_id = admin.post("/v1/agents", json=agents.body()).json()["agent_id"]
+        assert client.get(agents.path(agent_id)).status_code == 403
+        assert client.post(f"/a2a/{agent_id}", json={}).status_code == 403
+        assert admin.post(f"/a2a/{agent_id}", json={}).status_code == 200
 
 
 def _may_chat(client: httpx.Client, agent_id: str) -> bool:

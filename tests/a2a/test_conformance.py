@@ -6,17 +6,17 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from typing import Any, Final
 
 import pytest
 
 from tests.a2a.calls import Wire, error_of, registered, request, sending
 from tests.a2a.test_streaming import events_of, open_files
-from tests.conftest import BackendOf
+from tests.conftest import PLUGIN_CONFIG, BackendOf
 from tests.support import processes
 from tests.support.backends import VERSIONS, Version
-from tests.support.proxy import Proxy
+from tests.support.proxy import PLUGIN, Proxy, inspected, merge, running_proxy
+from tests.support.threaded import serving
 
 pytestmark = pytest.mark.requirement("A2A-20")
 
@@ -89,14 +89,8 @@ class _Handler(BaseHTTPRequestHandler):
 def refusing(error: Any, status: int = 200) -> Iterator[Refusing]:
     server = Refusing()
     server.error, server.status = error, status
-    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    try:
+    with serving(server):
         yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 @pytest.mark.parametrize("error", ERRORS)
@@ -139,12 +133,20 @@ def test_an_error_is_passed_on_without_the_agents_address(proxy: Proxy, wire: Wi
         assert str(backend.server_address[1]) not in response.text
 
 
+@pytest.fixture(scope="module")
+def inspectable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+    workdir = tmp_path_factory.mktemp("inspectable")
+    callbacks = {"litellm_settings": {"callbacks": [PLUGIN, inspected(workdir)]}}
+    with running_proxy(workdir, config=merge(PLUGIN_CONFIG, callbacks)) as running:
+        yield running
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 def test_two_hundred_clients_that_leave_in_mid_stream_leave_nothing_behind(
-    reachable: Proxy, backend_of: BackendOf, version: Version
+    inspectable: Proxy, backend_of: BackendOf, version: Version
 ) -> None:
     backend = backend_of(version)
-    with registered(reachable, backend.card()) as agent, reachable.client() as client:
+    with registered(inspectable, backend.card()) as agent, inspectable.client() as client:
 
         def leave(number: int) -> None:
             gate = f"leak {agent.agent_id} {number}"
@@ -152,11 +154,15 @@ def test_two_hundred_clients_that_leave_in_mid_stream_leave_nothing_behind(
             with client.stream("POST", agent.url, json=sending(f"gate:{gate}", stream=True)) as response:
                 assert "result" in next(events_of(response))
 
+        def tasks() -> int:
+            return int(client.get("/_tasks").raise_for_status().json())
+
         gone = backend.cancelled().disconnects
         leave(0)
         backend.cancelled(at_least=gone + 1)
-        base = open_files(reachable)
+        files, running = open_files(inspectable), tasks()
         for number in range(1, ROUNDS):
             leave(number)
         assert backend.cancelled(at_least=gone + ROUNDS).disconnects == gone + ROUNDS
-        processes.wait_until(lambda: open_files(reachable) <= base, 30, f"return to {base} open files")
+        processes.wait_until(lambda: open_files(inspectable) <= files, 30, f"return to {files} open files")
+        processes.wait_until(lambda: tasks() <= running, 30, f"return to {running} tasks")

@@ -123,6 +123,11 @@ def test_an_outage_later_leaves_reads_and_refuses_writes(configured: Proxy, data
             ):
                 assert_asks_to_come_back(response)
             assert agents.info(configured)["database"]["reachable"] is False
+            processes.wait_until(
+                lambda: agents.info(configured)["database"]["followed"] is False, HEAL_SECONDS, "losing the database"
+            )
+            assert "unavailable" in agents.info(configured)["database"]["follow_error"]
+            assert not {"error", "follow_error", "url"} & set(agents.info(configured, configured.add_key())["database"])
             assert_models_run(client)
         processes.wait_until(
             lambda: client.patch(own, json={"tpm_limit": 2}).status_code == 200, HEAL_SECONDS, "writes"

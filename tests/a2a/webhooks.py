@@ -13,6 +13,7 @@ from typing import Any, Final
 from tests.conftest import PLUGIN_CONFIG
 from tests.support import processes
 from tests.support.proxy import merge
+from tests.support.threaded import serving
 
 TOKEN: Final = "X-A2A-Notification-Token"
 _SECONDS: Final = 60.0
@@ -94,12 +95,5 @@ class _Handler(BaseHTTPRequestHandler):
 @contextmanager
 def webhook() -> Iterator[Webhook]:
     """Serve until the end of the block."""
-    server = Webhook()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    try:
+    with serving(Webhook()) as server:
         yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

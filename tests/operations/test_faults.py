@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from routeiq_plugin.operations.faults import KEPT, Faults
+from tests.a2a import registry as agents
+from tests.conftest import ProxyFactory
+from tests.support import processes
 
 pytestmark = pytest.mark.requirement("RLD-04")
 
+PATIENCE = 60.0
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
@@ -67,3 +73,23 @@ def test_only_so_many_kinds_are_remembered() -> None:
     assert len(faults.listed()) == KEPT
     assert faults.counts()["loud"] == KEPT + 1
     assert "place 0" not in faults.counts()
+
+
+def test_deliveries_that_fail_unexpectedly_are_counted_and_shown(own_proxy: ProxyFactory) -> None:
+    where = "push notifications"
+    with own_proxy() as proxy:
+        with closing(sqlite3.connect(proxy.workdir / "routeiq.db")) as database, database:
+            database.execute(
+                "INSERT INTO routeiq_push_delivery (push_id, payload, attempts, due_at, created_at)"
+                " VALUES ('x', '{}', 0, '9999 is no time', '9999 is no time')"
+            )
+
+        def counted() -> int:
+            return int(agents.info(proxy, plain)["faults"].get(where, 0))
+
+        plain = proxy.add_key()
+        processes.wait_until(lambda: counted() >= 2, PATIENCE, "a second failure")
+        (fault,) = [each for each in agents.info(proxy)["faults"] if each["where"] == where]
+        assert fault["kind"] == "ValueError"
+        assert fault["count"] >= 2
+        assert proxy.log().count(f"routeiq: {where}: ") == 1, "it is logged once"

@@ -115,6 +115,9 @@ def agent(
     require: Mapping[str, str] | None = None,
     redirect_to: str | None = None,
     advertised_url: str | None = None,
+    rest: bool = False,
+    plain: bool = False,
+    extension: str | None = None,
 ) -> Iterator[Backend]:
     """Run an echo agent; `tests.support.agents.scenario` says what it does for which text and what the options mean."""
     options = Options(
@@ -125,6 +128,9 @@ def agent(
         require=dict(require) if require else None,
         redirect_to=redirect_to,
         advertised_url=advertised_url,
+        rest=rest,
+        plain=plain,
+        extension=extension,
     )
     backend = start_agent(version, options)
     try:

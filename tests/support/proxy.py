@@ -226,6 +226,12 @@ def running_proxy(workdir: Path, **options: Any) -> Iterator[Proxy]:
         proxy.kill()
 
 
+def inspected(workdir: Path) -> str:
+    """Put `tests.support.inspection` into a proxy's directory; returns the callback to name in its config."""
+    shutil.copyfile(Path(__file__).with_name("inspection.py"), workdir / "inspection.py")
+    return "inspection.inspection"
+
+
 def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """Merge mappings deeply; any other value of `changes` replaces that of `base`."""
     merged = dict(base)

@@ -7,6 +7,9 @@ ask:hello        a task that ends in input-required
 fail:hello       a task that fails
 crash:hello      the agent raises in the middle of the task
 bulk:1000000     one artifact chunk of so many characters
+refuse:hello     a task that the agent rejects
+login:hello      a task that ends in auth-required
+parts:hello      an artifact of text, data, bytes and a URL, with metadata and a name, then completed
 """
 
 from __future__ import annotations
@@ -26,6 +29,9 @@ class Kind(StrEnum):
     COMPLETED = "completed"
     FAILED = "failed"
     INPUT_REQUIRED = "input_required"
+    REJECTED = "rejected"
+    AUTH_REQUIRED = "auth_required"
+    PARTS = "parts"
     REPLY = "reply"
     CRASH = "crash"
 
@@ -64,6 +70,12 @@ class Options:
     """Answer everything with a 302 to this URL."""
     advertised_url: str | None = None
     """The URL that the card names, when it is not the agent's own."""
+    rest: bool = False
+    """1.x only: serve HTTP+JSON below the same URL too, although the card names JSON-RPC alone."""
+    plain: bool = False
+    """Stream nothing, notify nobody, and have no extended card."""
+    extension: str | None = None
+    """1.x only: URI of an extension without which the agent answers nothing."""
 
     def to_json(self) -> str:
         """Write the argument."""
@@ -88,6 +100,12 @@ def scenario_for(message: str, *, always_gate: bool = False) -> Scenario:
             steps = (*begin, Step(Kind.INPUT_REQUIRED, f"more about {rest}?"))
         case "fail":
             steps = (*begin, Step(Kind.FAILED, f"cannot {rest}"))
+        case "refuse":
+            steps = (*begin, Step(Kind.REJECTED, f"will not {rest}"))
+        case "login":
+            steps = (*begin, Step(Kind.AUTH_REQUIRED, f"who asks for {rest}?"))
+        case "parts":
+            steps = (*begin, Step(Kind.PARTS, rest), Step(Kind.COMPLETED, "done"))
         case "crash":
             steps = (*begin, Step(Kind.CRASH, rest))
         case "bulk":

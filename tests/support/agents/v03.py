@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 import sys
 from typing import Any
 
@@ -19,7 +20,18 @@ from a2a.server.tasks import (
     InMemoryTaskStore,
     TaskUpdater,
 )
-from a2a.types import AgentCapabilities, AgentCard, AgentSkill, Part, TaskState, TextPart
+from a2a.types import (
+    AgentCapabilities,
+    AgentCard,
+    AgentSkill,
+    DataPart,
+    FilePart,
+    FileWithBytes,
+    FileWithUri,
+    Part,
+    TaskState,
+    TextPart,
+)
 from a2a.utils import new_agent_text_message, new_task
 
 from tests.support.agents.controls import Controls, listen, serve
@@ -30,6 +42,8 @@ _STATES: dict[Kind, Any] = {
     Kind.COMPLETED: TaskState.completed,
     Kind.FAILED: TaskState.failed,
     Kind.INPUT_REQUIRED: TaskState.input_required,
+    Kind.REJECTED: TaskState.rejected,
+    Kind.AUTH_REQUIRED: TaskState.auth_required,
 }
 
 
@@ -53,7 +67,7 @@ class EchoExecutor(AgentExecutor):
         await TaskUpdater(event_queue, context.task_id or "", context.context_id or "").cancel()
 
     async def _emit(self, step: Step, updater: TaskUpdater, context: RequestContext, queue: EventQueue) -> None:
-        final = step.kind in (Kind.COMPLETED, Kind.FAILED, Kind.INPUT_REQUIRED)
+        final = step.kind in (Kind.COMPLETED, Kind.FAILED, Kind.REJECTED, Kind.INPUT_REQUIRED, Kind.AUTH_REQUIRED)
         match step.kind:
             case Kind.SUBMITTED:
                 if context.current_task is None:
@@ -65,9 +79,25 @@ class EchoExecutor(AgentExecutor):
             case Kind.CHUNK:
                 part = Part(root=TextPart(text=step.text))
                 await updater.add_artifact([part], artifact_id="echo", append=step.append, last_chunk=step.last)
+            case Kind.PARTS:
+                await updater.add_artifact(
+                    _parts(step.text), artifact_id="parts", name="all kinds", metadata={"n": 1.0}, last_chunk=True
+                )
             case state:
                 message = updater.new_agent_message([Part(root=TextPart(text=step.text))])
                 await updater.update_status(_STATES[state], message, final=final)
+
+
+def _parts(text: str) -> list[Part]:
+    raw = base64.b64encode(b"\x00\xff" + text.encode()).decode()
+    octets = FileWithBytes(bytes=raw, name="x.bin", mime_type="application/octet-stream")
+    linked = FileWithUri(uri="https://files.example/x.png", name="x.png", mime_type="image/png")
+    return [
+        Part(root=TextPart(text=text, metadata={"lang": "en"})),
+        Part(root=DataPart(data={"a": [1, None, {"b": text}]})),
+        Part(root=FilePart(file=octets)),
+        Part(root=FilePart(file=linked)),
+    ]
 
 
 def card(options: Options, url: str) -> AgentCard:
@@ -77,11 +107,11 @@ def card(options: Options, url: str) -> AgentCard:
         description="Echoes what it is told.",
         version="1.0.0",
         url=options.advertised_url or url,
-        capabilities=AgentCapabilities(streaming=True, push_notifications=True),
+        capabilities=AgentCapabilities(streaming=not options.plain, push_notifications=not options.plain),
         default_input_modes=["text/plain"],
         default_output_modes=["text/plain"],
         skills=[AgentSkill(id="echo", name="Echo", description="Says it again.", tags=["echo"])],
-        supports_authenticated_extended_card=True,
+        supports_authenticated_extended_card=not options.plain,
     )
 
 
@@ -99,11 +129,13 @@ def main(options: Options) -> None:
     handler = DefaultRequestHandler(
         agent_executor=EchoExecutor(controls),
         task_store=InMemoryTaskStore(),
-        push_config_store=push_configs,
+        push_config_store=None if options.plain else push_configs,
         push_sender=BasePushNotificationSender(httpx.AsyncClient(trust_env=False), push_configs),
     )
     public = card(options, url)
-    application = A2AStarletteApplication(public, handler, extended_agent_card=extended(public))
+    application = A2AStarletteApplication(
+        public, handler, extended_agent_card=None if options.plain else extended(public)
+    )
     serve(application.build(), controls, listener, url)
 
 
