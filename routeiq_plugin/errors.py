@@ -9,6 +9,7 @@ RouteIQError
 │   ├── InvalidFields         well-formed JSON with wrong, missing or unknown fields
 │   └── AddressRefused        a URL that the outbound guard will not call
 ├── Unauthenticated
+├── LoginRequired             an upstream wants the caller's own login; says where to get it
 ├── Forbidden
 ├── NotFound
 ├── Conflict                  duplicates and lost races
@@ -90,6 +91,20 @@ class Unauthenticated(RouteIQError):
         return {"WWW-Authenticate": "Bearer"}
 
 
+class LoginRequired(RouteIQError):
+    """The caller has to log in at an upstream's authorization server (RFC 9728 section 5.1)."""
+
+    def __init__(self, detail: Any, resource_metadata: str) -> None:
+        super().__init__(detail)
+        self.resource_metadata = resource_metadata
+        """URL of the protected resource's metadata document."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The challenge that MCP clients follow."""
+        return {"WWW-Authenticate": f'Bearer resource_metadata="{self.resource_metadata}"'}
+
+
 class Forbidden(RouteIQError):
     """A known key that may not do this."""
 
@@ -156,6 +171,7 @@ WIRE: Final[Mapping[type[RouteIQError], Wire]] = {
     AddressRefused: Wire(400, -32602),
     InvalidRequest: Wire(400, -32602),
     Unauthenticated: Wire(401, -32000),
+    LoginRequired: Wire(401, -32000),
     Forbidden: Wire(403, -32000),
     NotFound: Wire(404, -32000),
     PreconditionFailed: Wire(412, -32000),
