@@ -15,6 +15,7 @@ RouteIQError
 ├── Conflict                  duplicates and lost races
 │   └── PreconditionFailed    `If-Match` names a version that is no longer current
 ├── BodyTooLarge
+├── TooManyRequests           the caller asks for more than its share: carries `Retry-After`
 ├── Unavailable               ours, and for now: carries `Retry-After`
 │   └── CannotOpen            a secret was sealed with another key
 └── BackendError              theirs
@@ -125,9 +126,7 @@ class BodyTooLarge(RouteIQError):
     """The request body exceeds what we read into memory."""
 
 
-class Unavailable(RouteIQError):
-    """We cannot serve this for now; the same request may succeed after `retry_after` seconds."""
-
+class _RetryLater(RouteIQError):
     def __init__(self, detail: Any, retry_after: float = 1.0) -> None:
         super().__init__(detail)
         self.retry_after = retry_after
@@ -136,6 +135,14 @@ class Unavailable(RouteIQError):
     def headers(self) -> Mapping[str, str]:
         """Whole seconds, at least one (RFC 9110 10.2.3)."""
         return {"Retry-After": str(max(1, math.ceil(self.retry_after)))}
+
+
+class TooManyRequests(_RetryLater):
+    """The caller asks for more than its share; it may ask again after `retry_after` seconds."""
+
+
+class Unavailable(_RetryLater):
+    """We cannot serve this for now; the same request may succeed after `retry_after` seconds."""
 
 
 class CannotOpen(Unavailable):
@@ -177,6 +184,7 @@ WIRE: Final[Mapping[type[RouteIQError], Wire]] = {
     PreconditionFailed: Wire(412, -32000),
     Conflict: Wire(409, -32000),
     BodyTooLarge: Wire(413, -32600),
+    TooManyRequests: Wire(429, -32000),
     Unavailable: Wire(503, -32603),
     BackendTimeout: Wire(504, -32603),
     BackendResponseTooLarge: Wire(502, -32603),

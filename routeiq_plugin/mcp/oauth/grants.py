@@ -1,0 +1,147 @@
+"""Asking an authorization server's token endpoint: for a code, for a refresh, or for the gateway itself."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from routeiq_plugin.errors import BackendError
+from routeiq_plugin.host.headers import is_value
+from routeiq_plugin.mcp.oauth.providers import Provider
+from routeiq_plugin.mcp.oauth.refusals import OAuthRefused
+
+if TYPE_CHECKING:
+    from mcp.shared.auth import OAuthClientInformationFull
+
+_THEIRS_TO_FIX: Final = frozenset({"invalid_grant", "invalid_scope", "invalid_target", "access_denied"})
+"""Refusals that speak of the user's login; any other speaks of the gateway's request or of the server itself."""
+CLIENT_UNKNOWN: Final = "invalid_client"
+
+
+class Fetcher(Protocol):
+    """Sends requests through the outbound guard; `Discovery` does."""
+
+    async def fetch(self, request: Any) -> Any:
+        """Return the whole answer; raises `BackendError` and its kin."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Granted:
+    """What a token endpoint gave, in clear: keep it in memory only."""
+
+    access_token: str = field(repr=False)
+    refresh_token: str | None = field(default=None, repr=False)
+    expires_at: float | None = None
+    """Unix time; None when it was not said."""
+    scope: str | None = None
+
+
+class UnknownClient(BackendError):
+    """The authorization server does not know the gateway (any more)."""
+
+
+class Grants:
+    """Makes token requests; each names the resource that the token is for (RFC 8707)."""
+
+    def __init__(self, fetcher: Fetcher) -> None:
+        self._fetcher = fetcher
+
+    async def for_code(
+        self, provider: Provider, client: OAuthClientInformationFull, code: str, verifier: str, redirect_uri: str
+    ) -> Granted:
+        """Exchange a code; raises `OAuthRefused` (invalid_grant and the like), `UnknownClient` or `BackendError`."""
+        asked = {
+            "grant_type": "authorization_code",
+            "code": code,
+            "redirect_uri": redirect_uri,
+            "code_verifier": verifier,
+        }
+        return await self._ask(provider, client, asked)
+
+    async def for_refresh(self, provider: Provider, client: OAuthClientInformationFull, refresh_token: str) -> Granted:
+        """Refresh; raises as `for_code` does. The answer may hold the next refresh token, or none to keep the old."""
+        return await self._ask(provider, client, {"grant_type": "refresh_token", "refresh_token": refresh_token})
+
+    async def for_itself(self, provider: Provider, client: OAuthClientInformationFull) -> Granted:
+        """Log the gateway itself in (client credentials); raises as `for_code` does."""
+        asked = {"grant_type": "client_credentials"}
+        return await self._ask(provider, client, asked | ({"scope": provider.scopes} if provider.scopes else {}))
+
+    async def _ask(
+        self, provider: Provider, client: OAuthClientInformationFull, asked: Mapping[str, str]
+    ) -> Granted:
+        answer = await self._fetcher.fetch(_request(provider, client, asked))
+        if answer.status_code in (200, 201):
+            return _granted(answer.content)
+        code = _error_code(answer.content) if 400 <= answer.status_code < 500 else None
+        if code in _THEIRS_TO_FIX:
+            raise OAuthRefused(code, "the authorization server refused the login; log in again")
+        if code == CLIENT_UNKNOWN or answer.status_code == 401:
+            raise UnknownClient("the authorization server does not accept the gateway as a client")
+        raise BackendError(f"the authorization server's token endpoint answered with HTTP status {answer.status_code}")
+
+
+def _request(provider: Provider, client: OAuthClientInformationFull, asked: Mapping[str, str]) -> Any:
+    """Build the request; the SDK knows how each kind of client proves itself (RFC 6749 section 2.3)."""
+    from mcp.client.auth.oauth2 import OAuthContext
+    from mcp.client.auth.utils import create_oauth_metadata_request
+    from mcp.shared.auth import OAuthClientMetadata
+
+    metadata = OAuthClientMetadata(redirect_uris=None)
+    context = OAuthContext(provider.resource, metadata, _NoStorage(), None, None, client_info=client)
+    form = {**asked, "resource": provider.resource, "client_id": client.client_id}
+    form, headers = context.prepare_token_auth(form, {"Accept": "application/json"})
+    if "Authorization" in headers:
+        # One method of authentication per request (RFC 6749 section 2.3).
+        form.pop("client_id")
+    request_class: Any = type(create_oauth_metadata_request(provider.issuer))
+    return request_class("POST", str(provider.metadata.token_endpoint), data=form, headers=headers)
+
+
+class _NoStorage:
+    """The SDK's context wants a place for tokens; ours are in the store."""
+
+    async def get_tokens(self) -> None:
+        """Hold nothing."""
+
+    async def set_tokens(self, tokens: Any) -> None:
+        """Hold nothing."""
+
+    async def get_client_info(self) -> None:
+        """Hold nothing."""
+
+    async def set_client_info(self, client_info: Any) -> None:
+        """Hold nothing."""
+
+
+def _granted(content: bytes) -> Granted:
+    from mcp.shared.auth import OAuthToken
+    from pydantic import ValidationError
+
+    try:
+        token = OAuthToken.model_validate_json(content)
+    except ValidationError:
+        # Its text quotes the answer, which is a secret: not shown and not chained.
+        raise BackendError("the authorization server's token answer is not one of RFC 6749 with a bearer token") from None
+    if not token.access_token or not is_value(token.access_token):
+        raise BackendError("the authorization server's access token cannot be sent in a header")
+    expires_at = None if token.expires_in is None else time.time() + max(0, token.expires_in)
+    return Granted(
+        access_token=token.access_token,
+        refresh_token=token.refresh_token or None,
+        expires_at=expires_at,
+        scope=token.scope,
+    )
+
+
+def _error_code(content: bytes) -> str | None:
+    try:
+        body = json.loads(content)
+    except ValueError:
+        return None
+    code = body.get("error") if isinstance(body, dict) else None
+    return code if isinstance(code, str) else None
