@@ -17,7 +17,7 @@ from routeiq_plugin.a2a import headers, tasks
 from routeiq_plugin.a2a.access import Action
 from routeiq_plugin.a2a.governance import CALL, Invocation, govern
 from routeiq_plugin.a2a.model import Agent
-from routeiq_plugin.a2a.routes import KEY, TAG
+from routeiq_plugin.a2a.routes import TAG
 from routeiq_plugin.a2a.service import AgentGateway
 from routeiq_plugin.errors import (
     BackendError,
@@ -32,6 +32,7 @@ from routeiq_plugin.errors import (
 from routeiq_plugin.host.app import BODY, LeaveToStock
 from routeiq_plugin.host.auth import Caller, authenticate
 from routeiq_plugin.host.config import base_url, key_header
+from routeiq_plugin.host.requests import KEY
 
 if TYPE_CHECKING:
     from routeiq_plugin.a2a.bindings import Bindings
