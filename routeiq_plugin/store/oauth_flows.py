@@ -193,5 +193,3 @@ async def _count(session: AsyncSession, flow: Flow, alive_at: datetime) -> int:
         col(OAuthFlowRow.expires_at) > alive_at,
     )
     return (await session.exec(query)).one()
-
-

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from routeiq_plugin.errors import AddressRefused, BackendError
 from routeiq_plugin.mcp.model import Server
+from routeiq_plugin.mcp.oauth.exchanges import Exchanges
 from routeiq_plugin.mcp.oauth.providers import Provider, binding, configured_scopes, is_machine
 from routeiq_plugin.mcp.oauth.redirects import is_loopback
-from routeiq_plugin.outbound import Clients, Guard, backend_error
+from routeiq_plugin.outbound import Guard
 
 if TYPE_CHECKING:
     from mcp.shared.auth import OAuthMetadata, ProtectedResourceMetadata
 
-EXCHANGE_SECONDS: Final = 15.0
-"""Longest that an authorization server may take for one answer."""
-LARGEST_BYTES: Final = 256 * 1024
-"""Of one answer."""
 KEPT_SECONDS: Final = 300.0
 KEPT_SERVERS: Final = 256
 
@@ -40,8 +35,8 @@ class _Challenge:
 class Discovery:
     """Finds authorization servers through the guard and remembers them for a while."""
 
-    def __init__(self, clients: Clients, guard: Guard, now: Callable[[], float]) -> None:
-        self._clients = clients
+    def __init__(self, exchanges: Exchanges, guard: Guard, now: Callable[[], float]) -> None:
+        self._exchanges = exchanges
         self._guard = guard
         self._now = now
         self._known: OrderedDict[str, tuple[float, Provider]] = OrderedDict()
@@ -58,14 +53,6 @@ class Discovery:
         while len(self._known) > KEPT_SERVERS:
             self._known.popitem(last=False)
         return provider
-
-    async def fetch(self, request: Any) -> Any:
-        """Send a request of the SDK's and return its whole answer; raises `BackendError` and its kin."""
-        async with _translated(), self._clients.httpx2_client() as client:
-            response = await client.send(request)
-            if len(response.content) > LARGEST_BYTES:
-                raise BackendError("the authorization server's answer is too large")
-            return response
 
     async def _found(self, server: Server) -> Provider:
         from mcp.shared.auth_utils import resource_url_from_server_url
@@ -93,15 +80,14 @@ class Discovery:
         """Ask the server without a token, as a client does that has none (RFC 9728 section 5.1)."""
         from mcp.client.auth.utils import extract_resource_metadata_from_www_auth, extract_scope_from_www_auth
 
-        headers = {"Accept": "text/event-stream"}
-        async with _translated(), self._clients.httpx2_client(headers) as client, client.stream("GET", url) as answer:
-            if answer.status_code not in (401, 403):
-                return _Challenge()
-            where = extract_resource_metadata_from_www_auth(answer)
-            if where is not None and not _same_origin(where, url):
-                # RFC 9728 section 3.1 derives it from the resource's own URL; elsewhere it says nothing about us.
-                where = None
-            return _Challenge(where, extract_scope_from_www_auth(answer))
+        answer = await self._exchanges.head_of(url)
+        if answer.status_code not in (401, 403):
+            return _Challenge()
+        where = extract_resource_metadata_from_www_auth(answer)
+        if where is not None and not _same_origin(where, url):
+            # RFC 9728 section 3.1 derives it from the resource's own URL; elsewhere it says nothing about us.
+            where = None
+        return _Challenge(where, extract_scope_from_www_auth(answer))
 
     async def _protected_resource(self, url: str, challenge: _Challenge) -> ProtectedResourceMetadata | None:
         from mcp.client.auth.utils import (
@@ -111,7 +97,7 @@ class Discovery:
         )
 
         for candidate in build_protected_resource_metadata_discovery_urls(challenge.metadata_url, url):
-            answer = await self.fetch(create_oauth_metadata_request(candidate))
+            answer = await self._exchanges.fetch(create_oauth_metadata_request(candidate))
             if answer.status_code >= 500 or answer.status_code == 429:
                 # It says nothing about whether there is such a document, so nothing may be concluded from it.
                 raise BackendError(f"the server's resource metadata answered with HTTP status {answer.status_code}")
@@ -129,7 +115,7 @@ class Discovery:
         )
 
         for candidate in build_oauth_authorization_server_metadata_discovery_urls(issuer, url):
-            answer = await self.fetch(create_oauth_metadata_request(candidate))
+            answer = await self._exchanges.fetch(create_oauth_metadata_request(candidate))
             goes_on, found = await handle_auth_metadata_response(answer)
             if found is not None:
                 expected = issuer or _origin(url)
@@ -165,18 +151,6 @@ class Discovery:
             raise BackendError(f"{_METADATA} names an endpoint without https")
 
 
-@asynccontextmanager
-async def _translated() -> AsyncIterator[None]:
-    try:
-        async with asyncio.timeout(EXCHANGE_SECONDS):
-            yield
-    except Exception as failure:
-        wrong = backend_error(failure)
-        if isinstance(wrong, AddressRefused):
-            wrong = BackendError(wrong.detail)
-        raise wrong from failure
-
-
 def _written_down(server: Server) -> OAuthMetadata | None:
     """Read the endpoints that an operator gave; a token endpoint alone is enough where nobody has to log in."""
     from mcp.shared.auth import OAuthMetadata
@@ -210,9 +184,7 @@ def _resource(ours: str, protected: ProtectedResourceMetadata) -> str:
     return theirs
 
 
-def _scopes(
-    challenge: _Challenge, protected: ProtectedResourceMetadata | None, metadata: OAuthMetadata
-) -> str | None:
+def _scopes(challenge: _Challenge, protected: ProtectedResourceMetadata | None, metadata: OAuthMetadata) -> str | None:
     """Ask for what the server asks for; never for all that the authorization server has (MCP, scope selection)."""
     from mcp.client.auth.utils import get_client_metadata_scopes
 

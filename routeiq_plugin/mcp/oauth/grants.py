@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from routeiq_plugin.errors import BackendError
-from routeiq_plugin.host.headers import is_value
+from routeiq_plugin.mcp.oauth.exchanges import Exchanges
 from routeiq_plugin.mcp.oauth.providers import Provider
 from routeiq_plugin.mcp.oauth.refusals import OAuthRefused
 
@@ -18,15 +19,10 @@ if TYPE_CHECKING:
 
 _THEIRS_TO_FIX: Final = frozenset({"invalid_grant", "invalid_scope", "invalid_target", "access_denied"})
 """Refusals that speak of the user's login; any other speaks of the gateway's request or of the server itself."""
+EARLY_SECONDS: Final = 30.0
+"""A token is renewed that long before its end, a short-lived one in its last quarter."""
 CLIENT_UNKNOWN: Final = "invalid_client"
-
-
-class Fetcher(Protocol):
-    """Sends requests through the outbound guard; `Discovery` does."""
-
-    async def fetch(self, request: Any) -> Any:
-        """Return the whole answer; raises `BackendError` and its kin."""
-        ...
+_SENDABLE: Final = re.compile(r"[\x21-\x7e]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +33,8 @@ class Granted:
     refresh_token: str | None = field(default=None, repr=False)
     expires_at: float | None = None
     """Unix time; None when it was not said."""
+    renew_at: float | None = None
+    """When to ask for the next one: a little before."""
     scope: str | None = None
 
 
@@ -47,8 +45,8 @@ class UnknownClient(BackendError):
 class Grants:
     """Makes token requests; each names the resource that the token is for (RFC 8707)."""
 
-    def __init__(self, fetcher: Fetcher) -> None:
-        self._fetcher = fetcher
+    def __init__(self, exchanges: Exchanges) -> None:
+        self._exchanges = exchanges
 
     async def for_code(
         self, provider: Provider, client: OAuthClientInformationFull, code: str, verifier: str, redirect_uri: str
@@ -71,10 +69,9 @@ class Grants:
         asked = {"grant_type": "client_credentials"}
         return await self._ask(provider, client, asked | ({"scope": provider.scopes} if provider.scopes else {}))
 
-    async def _ask(
-        self, provider: Provider, client: OAuthClientInformationFull, asked: Mapping[str, str]
-    ) -> Granted:
-        answer = await self._fetcher.fetch(_request(provider, client, asked))
+    async def _ask(self, provider: Provider, client: OAuthClientInformationFull, asked: Mapping[str, str]) -> Granted:
+        form, headers = _request(provider, client, asked)
+        answer = await self._exchanges.post(str(provider.metadata.token_endpoint), form, headers)
         if answer.status_code in (200, 201):
             return _granted(answer.content)
         code = _error_code(answer.content) if 400 <= answer.status_code < 500 else None
@@ -85,21 +82,17 @@ class Grants:
         raise BackendError(f"the authorization server's token endpoint answered with HTTP status {answer.status_code}")
 
 
-def _request(provider: Provider, client: OAuthClientInformationFull, asked: Mapping[str, str]) -> Any:
-    """Build the request; the SDK knows how each kind of client proves itself (RFC 6749 section 2.3)."""
+def _request(
+    provider: Provider, client: OAuthClientInformationFull, asked: Mapping[str, str]
+) -> tuple[Mapping[str, str], Mapping[str, str]]:
+    """Build form and headers; the SDK knows how each kind of client proves itself (RFC 6749 section 2.3)."""
     from mcp.client.auth.oauth2 import OAuthContext
-    from mcp.client.auth.utils import create_oauth_metadata_request
     from mcp.shared.auth import OAuthClientMetadata
 
     metadata = OAuthClientMetadata(redirect_uris=None)
     context = OAuthContext(provider.resource, metadata, _NoStorage(), None, None, client_info=client)
     form = {**asked, "resource": provider.resource, "client_id": client.client_id}
-    form, headers = context.prepare_token_auth(form, {"Accept": "application/json"})
-    if "Authorization" in headers:
-        # One method of authentication per request (RFC 6749 section 2.3).
-        form.pop("client_id")
-    request_class: Any = type(create_oauth_metadata_request(provider.issuer))
-    return request_class("POST", str(provider.metadata.token_endpoint), data=form, headers=headers)
+    return context.prepare_token_auth(form, {"Accept": "application/json"})
 
 
 class _NoStorage:
@@ -126,14 +119,18 @@ def _granted(content: bytes) -> Granted:
         token = OAuthToken.model_validate_json(content)
     except ValidationError:
         # Its text quotes the answer, which is a secret: not shown and not chained.
-        raise BackendError("the authorization server's token answer is not one of RFC 6749 with a bearer token") from None
-    if not token.access_token or not is_value(token.access_token):
+        raise BackendError(
+            "the authorization server's token answer is not one of RFC 6749 with a bearer token"
+        ) from None
+    if not _SENDABLE.fullmatch(token.access_token):
         raise BackendError("the authorization server's access token cannot be sent in a header")
-    expires_at = None if token.expires_in is None else time.time() + max(0, token.expires_in)
+    lifetime = None if token.expires_in is None else max(0, token.expires_in)
+    now = time.time()
     return Granted(
         access_token=token.access_token,
         refresh_token=token.refresh_token or None,
-        expires_at=expires_at,
+        expires_at=None if lifetime is None else now + lifetime,
+        renew_at=None if lifetime is None else now + lifetime - min(EARLY_SECONDS, lifetime / 4),
         scope=token.scope,
     )
 

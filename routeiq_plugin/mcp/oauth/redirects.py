@@ -61,13 +61,13 @@ def _fault(uri: str) -> str | None:
         return "must not have a fragment"
     if "@" in parts.netloc:
         return "must not hold a user name or password"
-    if parts.scheme in ("https", "http"):
-        if not host:
-            return "is malformed"
-        return None if parts.scheme == "https" or is_loopback(parts) else "use https, or http on a loopback address"
-    if _PRIVATE_USE.fullmatch(parts.scheme) or parts.scheme in _KNOWN_APPS:
+    if (parts.scheme == "https" and host) or is_loopback(parts) or _is_of_an_app(parts.scheme):
         return None
     return "use https, http on a loopback address, or a scheme of your app's own such as com.example.app"
+
+
+def _is_of_an_app(scheme: str) -> bool:
+    return scheme in _KNOWN_APPS or _PRIVATE_USE.fullmatch(scheme) is not None
 
 
 def _same_but_port(asked: str, registered: str) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from routeiq_plugin._version import __version__
 from routeiq_plugin.errors import BackendError
 from routeiq_plugin.mcp.model import Server
-from routeiq_plugin.mcp.oauth.discovery import Discovery
+from routeiq_plugin.mcp.oauth.exchanges import Exchanges
 from routeiq_plugin.mcp.oauth.owners import GATEWAY
 from routeiq_plugin.mcp.oauth.providers import Provider
 from routeiq_plugin.store.audit import AuditEntry
@@ -47,9 +47,9 @@ class RegistrationStore(Protocol):
 class Registrations:
     """Finds or makes the gateway's registration at a server's authorization server."""
 
-    def __init__(self, store: RegistrationStore, discovery: Discovery) -> None:
+    def __init__(self, store: RegistrationStore, exchanges: Exchanges) -> None:
         self._store = store
-        self._discovery = discovery
+        self._exchanges = exchanges
         self._turns: OrderedDict[str, asyncio.Lock] = OrderedDict()
 
     async def of(self, server: Server, provider: Provider, redirect_uri: str) -> OAuthClientInformationFull:
@@ -96,7 +96,7 @@ class Registrations:
             software_version=__version__,
             application_type="web",
         )
-        answer = await self._discovery.fetch(create_client_registration_request(provider.metadata, asked, ""))
+        answer = await self._exchanges.fetch(create_client_registration_request(provider.metadata, asked, ""))
         try:
             made = await handle_registration_response(answer)
             check_registration_usable(made)
@@ -129,7 +129,9 @@ class Registrations:
         return turn
 
 
-def _usable(payload: Mapping[str, Any], provider: Provider, redirect_uri: str | None) -> OAuthClientInformationFull | None:
+def _usable(
+    payload: Mapping[str, Any], provider: Provider, redirect_uri: str | None
+) -> OAuthClientInformationFull | None:
     """Read a registration, unless it was made at another issuer, for another address of ours, or has ended."""
     from mcp.shared.auth import OAuthClientInformationFull
 
