@@ -22,7 +22,7 @@ _THEIRS_TO_FIX: Final = frozenset({"invalid_grant", "invalid_scope", "invalid_ta
 EARLY_SECONDS: Final = 30.0
 """A token is renewed that long before its end, a short-lived one in its last quarter."""
 CLIENT_UNKNOWN: Final = "invalid_client"
-_SENDABLE: Final = re.compile(r"[\x21-\x7e]+")
+SENDABLE: Final = re.compile(r"[\x21-\x7e]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +122,7 @@ def _granted(content: bytes) -> Granted:
         raise BackendError(
             "the authorization server's token answer is not one of RFC 6749 with a bearer token"
         ) from None
-    if not _SENDABLE.fullmatch(token.access_token):
+    if not SENDABLE.fullmatch(token.access_token):
         raise BackendError("the authorization server's access token cannot be sent in a header")
     lifetime = None if token.expires_in is None else max(0, token.expires_in)
     now = time.time()

@@ -122,7 +122,7 @@ class Logins:
                 },
             )
         )
-        return Begun(_upstream_url(provider, client, callback, state, pkce.code_challenge, scopes), cookie)
+        return Begun(_upstream_url(provider, client, callback, scopes, (state, pkce.code_challenge)), cookie)
 
     async def finish(self, came: CallbackRequest, cookies: Mapping[str, str], base_url: str) -> str:
         """Take a browser back and return where it goes on, with our code or with the authorization server's error.
@@ -220,13 +220,9 @@ def _granted_scopes(server: Server, provider: Provider, asked: str | None) -> st
 
 
 def _upstream_url(
-    provider: Provider,
-    client: OAuthClientInformationFull,
-    callback: str,
-    state: str,
-    challenge: str,
-    scopes: str | None,
+    provider: Provider, client: OAuthClientInformationFull, callback: str, scopes: str | None, secret: tuple[str, str]
 ) -> str:
+    state, challenge = secret
     consent = "consent" if scopes and "offline_access" in scopes.split() else None
     return redirects.with_query(
         str(provider.metadata.authorization_endpoint),

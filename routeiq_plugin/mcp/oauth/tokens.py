@@ -11,11 +11,12 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from routeiq_plugin.errors import BackendError, LoginRequired
+from routeiq_plugin.errors import BackendError, InvalidFields, LoginRequired
+from routeiq_plugin.host.mcp_logins import GivenToken
 from routeiq_plugin.host.requests import Author
 from routeiq_plugin.mcp.model import Server
 from routeiq_plugin.mcp.oauth.discovery import Discovery
-from routeiq_plugin.mcp.oauth.grants import Granted, Grants, UnknownClient
+from routeiq_plugin.mcp.oauth.grants import EARLY_SECONDS, SENDABLE, Granted, Grants, UnknownClient
 from routeiq_plugin.mcp.oauth.leases import Leases
 from routeiq_plugin.mcp.oauth.owners import digest
 from routeiq_plugin.mcp.oauth.providers import Provider, binding
@@ -171,8 +172,40 @@ class UserTokens:
             raise CodeRefused
         return handle
 
+    async def bring(self, server: Server, owner: str, given: GivenToken, author: Author) -> None:
+        """Store a token that the user obtained elsewhere.
+
+        One that came from our token endpoint has our handle in place of its refresh token: that login is moved here
+        when it was made for the same place. Raises `InvalidFields` for what cannot be used.
+        """
+        if not SENDABLE.fullmatch(given.access_token):
+            raise InvalidFields.of("access_token", "Send the token alone, in printable ASCII")
+        expires_at = None if given.expires_in is None else time.time() + given.expires_in
+        granted = Granted(
+            access_token=given.access_token,
+            refresh_token=given.refresh_token,
+            expires_at=expires_at,
+            renew_at=None if expires_at is None else expires_at - EARLY_SECONDS,
+            scope=" ".join(given.scopes) or None,
+        )
+        earlier = await self._by_handle(owner, given.refresh_token) if given.refresh_token else None
+        if earlier is None:
+            await self.keep(server, owner, granted, author, provider=None)
+            return
+        server_id, token = earlier
+        if token.binding != binding(server):
+            raise InvalidFields.of("refresh_token", "This login was made for another address; log in at this server")
+        held = Held(server_id=server.server_id, owner=owner, kind=TokenKind.USER, payload=asdict(token))
+        await self._store.put(held, _audit("mcp.login.store", server.server_id, author, owner))
+        if server_id != server.server_id:
+            await self.drop(server_id, owner, author)
+
+    async def _by_handle(self, owner: str, handle: str) -> tuple[str, UserToken] | None:
+        held = await self.all_of(owner)
+        return next(((where, token) for where, token in held.items() if _is_handle_of(handle, token)), None)
+
     async def refreshed(self, server: Server, owner: str, handle: str) -> tuple[UserToken, str]:
-        """Refresh for a client that shows its handle, and return the token and the next handle; raises `CodeRefused`."""
+        """Refresh for a client that shows its handle; returns the token and the next handle. Raises `CodeRefused`."""
         held = await self._held(server, owner)
         if held is None or not _is_handle_of(handle, _read(held)):
             raise CodeRefused("the refresh token is unknown, used, or was issued to someone else")
