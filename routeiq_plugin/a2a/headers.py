@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Final
 
 from routeiq_plugin.a2a.model import Agent
 from routeiq_plugin.errors import InvalidRequest
+from routeiq_plugin.host.headers import VALUES, is_name, is_value
 
 OUTBOUND: Final = "routeiq.a2a.outbound"
 """Key of the ASGI scope under which the route leaves a call's composed headers for the relay."""
@@ -47,21 +47,6 @@ OURS: Final = frozenset(
     }
 )
 """What describes our own request to the backend, or one connection (RFC 9110 7.6.1)."""
-
-VALUES: Final = "Use a header name of RFC 9110 and a value of printable ASCII without spaces around it"
-
-_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_VALUE: Final = re.compile(r"(?:[\x21-\x7e](?:[\t\x20-\x7e]*[\x21-\x7e])?)?")
-
-
-def is_name(text: str) -> bool:
-    """Tell whether this can be a header's name (RFC 9110 5.1)."""
-    return _NAME.fullmatch(text) is not None
-
-
-def is_value(text: str) -> bool:
-    """Tell whether HTTP clients send this as a header's value (RFC 9110 5.5, of which they take ASCII)."""
-    return _VALUE.fullmatch(text) is not None
 
 
 def outbound(agent: Agent, incoming: Mapping[str, str], *, user_id: str | None, team_id: str | None) -> dict[str, str]:
