@@ -15,13 +15,15 @@ from fastapi import APIRouter
 from routeiq_plugin.host.mcp_manager import Manager
 from routeiq_plugin.host.mcp_servers import public_servers
 from routeiq_plugin.mcp.directory import ServerDirectory
-from routeiq_plugin.mcp.feeding import AddressCheck, OnFault
+from routeiq_plugin.mcp.feeding import OnFault
 from routeiq_plugin.mcp.health import Health
 from routeiq_plugin.mcp.imports import import_routes
-from routeiq_plugin.mcp.probing import ClientFactory, SessionProber
+from routeiq_plugin.mcp.oauth.feature import OAuthFeature
+from routeiq_plugin.mcp.probing import SessionProber
 from routeiq_plugin.mcp.public import public_routes
 from routeiq_plugin.mcp.routes import registry_routes
 from routeiq_plugin.mcp.service import McpGateway
+from routeiq_plugin.outbound import Clients, Guard
 from routeiq_plugin.settings import MCPSettings
 from routeiq_plugin.store.engine import Database
 from routeiq_plugin.store.feed import Change, Resync
@@ -44,8 +46,8 @@ class McpFeature:
         settings: MCPSettings,
         database: Database,
         sealer: Sealer,
-        clients: ClientFactory,
-        guard: AddressCheck,
+        clients: Clients,
+        guard: Guard,
         *,
         public_url: str | None,
         ready: Callable[[], Awaitable[None]],
@@ -72,13 +74,20 @@ class McpFeature:
         )
         self.directory.listeners.append(self.health.forget)
         self.gateway: Final = McpGateway(self.directory, self.health, public_url, ready)
+        self.oauth: Final = OAuthFeature(self.gateway, database, sealer, clients, guard, on_fault=on_fault)
 
     def routers(self) -> Sequence[APIRouter]:
         """Build the routes; those with a word in the place of an id come first."""
-        return [public_routes(self.gateway), import_routes(self.gateway), registry_routes(self.gateway)]
+        registry = [public_routes(self.gateway), import_routes(self.gateway), registry_routes(self.gateway)]
+        return [*self.oauth.routers(), *registry, *self.oauth.last_routers()]
 
     async def run(self) -> None:
-        """Keep LiteLLM fed until cancelled."""
+        """Work in the background until cancelled."""
+        async with asyncio.TaskGroup() as working:
+            working.create_task(self._keep_fed())
+            working.create_task(self.oauth.run())
+
+    async def _keep_fed(self) -> None:
         while True:
             await asyncio.sleep(RESTORE_SECONDS)
             try:
@@ -100,6 +109,7 @@ class McpFeature:
 
     async def aclose(self) -> None:
         """Stop asking servers; call it before clients and database are closed."""
+        await self.oauth.aclose()
         await self.health.aclose()
 
     def facts(self) -> Mapping[str, Any]:

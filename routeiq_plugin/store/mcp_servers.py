@@ -15,6 +15,7 @@ from routeiq_plugin.store import audit as trail
 from routeiq_plugin.store.agents import StaleVersion
 from routeiq_plugin.store.audit import AuditEntry
 from routeiq_plugin.store.engine import Database, UnitOfWork
+from routeiq_plugin.store.oauth_tokens import forget_server
 from routeiq_plugin.store.sealing import Sealer, open_mapping, seal_mapping
 from routeiq_plugin.store.tables import McpServerRow
 
@@ -141,10 +142,14 @@ class McpServerStore:
         return self._record(row)
 
     async def delete(self, server_id: str, expected_version: int | None, audit: AuditEntry) -> None:
-        """Forget a server, whatever its version if None is expected; raises `NotFound` and `StaleVersion`."""
+        """Forget a server with its logins, whatever its version if None is expected.
+
+        Raises `NotFound` and `StaleVersion`.
+        """
         async with self._database.write() as unit:
             row = await _known(unit, server_id, expected_version)
             await unit.session.delete(row)
+            await forget_server(unit.session, server_id)
             unit.changed(KIND, server_id, "delete")
             trail.record(unit, audit)
 

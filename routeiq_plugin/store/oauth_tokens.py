@@ -135,11 +135,6 @@ class TokenStore:
             done = await session.exec(delete(OAuthTokenRow).where(col(OAuthTokenRow.expires_at) <= now))
             return int(done.rowcount)
 
-    async def forget_server(self, server_id: str) -> None:
-        """Forget everything of a server that is no more."""
-        async with self._database.tally() as session:
-            await forget_server(session, server_id)
-
     def _came_by(self, row: OAuthTokenRow, code_id: str) -> bool:
         try:
             return self._held(row).payload.get("grant") == code_id

@@ -166,7 +166,7 @@ async def _serve(as_port: int, rs_port: int) -> None:
         for app, port, lifespan in ((front, as_port, "off"), (behind, rs_port, "on"))
     ]
     running = [asyncio.create_task(each.serve()) for each in servers]
-    while not all(each.started for each in servers):
+    while not all(each.started for each in servers):  # noqa: ASYNC110  uvicorn has no event
         await asyncio.sleep(0.01)
     print(json.dumps({"issuer": issuer, "url": url}), flush=True)
     await asyncio.to_thread(sys.stdin.read)  # ends with whoever started us, however that one ended
@@ -337,12 +337,15 @@ class _Front:
             return JSONResponse(self._metadata(str(request.base_url).rstrip("/")))
         if path == "/register" and knobs.register_status:
             return JSONResponse({"error": "no"}, knobs.register_status)
-        if path != "/token":
-            return None
+        return await self._token(request, body) if path == "/token" else None
+
+    async def _token(self, request: Any, body: bytes) -> Any:
+        from starlette.responses import JSONResponse
+
         form = dict(parse_qsl(body.decode()))
         proof = "basic" if request.headers.get("authorization", "").startswith("Basic ") else "post"
         self._state.seen["token_requests"].append(form | {"_proof": proof})
-        await asyncio.sleep(knobs.slow_token_seconds)
+        await asyncio.sleep(self._state.knobs.slow_token_seconds)
         if form.get("grant_type") != "client_credentials":
             return None
         if (form.get("client_id"), form.get("client_secret")) != (MACHINE_ID, MACHINE_SECRET):

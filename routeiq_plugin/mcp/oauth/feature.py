@@ -55,10 +55,10 @@ class OAuthFeature:
         sealer: Sealer,
         clients: Clients,
         guard: Guard,
+        *,
         on_fault: OnFault,
     ) -> None:
         self._on_fault = on_fault
-        self._gateway = gateway
         self._flows = FlowStore(database, sealer)
         self._tokens = TokenStore(database, sealer)
         exchanges = Exchanges(clients)
@@ -78,7 +78,6 @@ class OAuthFeature:
             tokens=self._users,
             configured_base=self._base,
         )
-        gateway.directory.listeners.append(self._forget_deleted)
 
     def routers(self) -> Sequence[APIRouter]:
         """Build the routes that come before the registry's."""
@@ -108,11 +107,3 @@ class OAuthFeature:
     async def aclose(self) -> None:
         """Let refreshes end; call it before clients and database are closed."""
         await self._users.aclose()
-
-    async def _forget_deleted(self, server_id: str) -> None:
-        """Forget the logins of a server that was deleted, by whichever worker."""
-        if self._gateway.directory.in_memory(server_id) is None:
-            try:
-                await self._tokens.forget_server(server_id)
-            except RouteIQError as away:
-                self._on_fault("forgetting logins of a deleted server", away)

@@ -1,4 +1,4 @@
-"""HTTP of what a user holds: LiteLLM's `oauth-user-credential` routes, which it serves with a database of its own only."""
+"""HTTP of what a user holds: LiteLLM's `oauth-user-credential` routes, which it serves only with its own database."""
 
 from __future__ import annotations
 
