@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 from weakref import WeakValueDictionary
 
-from routeiq_plugin.a2a import cards, headers
+from routeiq_plugin.a2a import cards
 from routeiq_plugin.a2a.model import LIMITS, Agent
 from routeiq_plugin.errors import Conflict, InvalidFields, InvalidRequest, NotFound, PreconditionFailed
 from routeiq_plugin.host import agents as host_agents
@@ -21,6 +21,7 @@ from routeiq_plugin.host.app import LeaveToStock
 from routeiq_plugin.host.headers import MARKER, restore_headers
 from routeiq_plugin.host.names import RESERVED_NAMES
 from routeiq_plugin.host.requests import Author, Precondition
+from routeiq_plugin.outbound import headers
 from routeiq_plugin.store.agents import AgentRecord, AgentStore, StaleVersion
 from routeiq_plugin.store.audit import AuditEntry
 from routeiq_plugin.store.public import PublicAgents, PublicList
