@@ -15,16 +15,16 @@ from routeiq_plugin.a2a import cards
 from routeiq_plugin.a2a.model import LIMITS, Agent
 from routeiq_plugin.errors import Conflict, InvalidFields, InvalidRequest, NotFound, PreconditionFailed
 from routeiq_plugin.host import agents as host_agents
-from routeiq_plugin.host import kill_switches
-from routeiq_plugin.host.agents import Fields, PublicGroups, Registry
+from routeiq_plugin.host import headers, kill_switches
+from routeiq_plugin.host.agents import Fields, Registry
 from routeiq_plugin.host.app import LeaveToStock
 from routeiq_plugin.host.headers import MARKER, restore_headers
 from routeiq_plugin.host.names import RESERVED_NAMES
+from routeiq_plugin.host.public_lists import PublicNames
 from routeiq_plugin.host.requests import Author, Precondition
-from routeiq_plugin.outbound import headers
 from routeiq_plugin.store.agents import AgentRecord, AgentStore, StaleVersion
 from routeiq_plugin.store.audit import AuditEntry
-from routeiq_plugin.store.public import PublicAgents, PublicList
+from routeiq_plugin.store.public import PublicList, PublicObjects
 
 KIND: Final = "agent"
 """What our rows are called in the change feed and the audit trail."""
@@ -52,8 +52,8 @@ class AgentDirectory:
         store: AgentStore,
         registry: Registry,
         guard: AddressCheck,
-        public: PublicAgents,
-        groups: PublicGroups,
+        public: PublicObjects,
+        groups: PublicNames,
     ) -> None:
         self._store = store
         self._registry = registry
@@ -139,7 +139,7 @@ class AgentDirectory:
 
     def _public_foreign(self) -> Sequence[str]:
         declared = () if self._listed.replaces else self._groups.declared()
-        return [each for each in (*declared, *self._listed.agent_ids) if each not in self._rows]
+        return [each for each in (*declared, *self._listed.ids) if each not in self._rows]
 
     def _stock(self, fields: Fields) -> Agent:
         return Agent(fields, version=None, is_public=str(fields["agent_id"]) in self._public_foreign())

@@ -7,7 +7,8 @@ from typing import Final
 
 from routeiq_plugin.a2a.model import Agent
 from routeiq_plugin.errors import InvalidRequest
-from routeiq_plugin.outbound.headers import CONNECTION, CREDENTIALS, VALUES, is_name, is_value
+from routeiq_plugin.host.headers import VALUES, is_name, is_value
+from routeiq_plugin.outbound.headers import CONNECTION, CREDENTIALS
 
 OUTBOUND: Final = "routeiq.a2a.outbound"
 """Key of the ASGI scope under which the route leaves a call's composed headers for the relay."""

@@ -149,6 +149,68 @@ SEAMS: Final = (
     Seam("litellm", "token_counter"),
     Seam("litellm", "Usage"),
     Seam("litellm", "public_agent_groups"),
+    Seam("litellm", "public_mcp_servers"),
+    Seam("litellm", "public_mcp_hub_strict_whitelist"),
+    Seam("litellm.constants", "MCP_ALL_TOOLS_WILDCARD"),
+    Seam("litellm.proxy._types", "LiteLLM_MCPServerTable.model_fields"),
+    Seam("litellm.proxy._types", "MakeMCPServersPublicRequest.model_fields"),
+    Seam("litellm.proxy._types", "NewMCPServerRequest.model_fields"),
+    Seam("litellm.proxy._types", "UpdateMCPServerRequest.model_fields"),
+    Seam("litellm.proxy._types", "SpecialMCPServerName.all_proxy_servers"),
+    Seam("litellm.proxy._types", "SpecialMCPServerNames.no_mcp_servers"),
+    Seam("litellm.types.mcp", "MCP_ADMIN_CONFIG_CREDENTIAL_KEYS"),
+    Seam("litellm.proxy.auth.ip_address_utils", "IPAddressUtils.get_mcp_client_ip", ("request",)),
+    Seam("litellm.proxy.auth.ip_address_utils", "IPAddressUtils.is_internal_ip"),
+    Seam("litellm.proxy.auth.ip_address_utils", "IPAddressUtils.parse_internal_networks"),
+    Seam("litellm.proxy.management_endpoints.mcp_connector_import", "ConvertedConnector"),
+    Seam("litellm.proxy.management_endpoints.mcp_connector_import", "MCPConnectorImportRequest"),
+    Seam("litellm.proxy.management_endpoints.mcp_connector_import", "MCPConnectorImportResponse"),
+    Seam("litellm.proxy.management_endpoints.mcp_connector_import", "convert_connector_entries", ("payload",)),
+    *(
+        Seam("litellm.proxy.management_endpoints.mcp_management_endpoints", name)
+        for name in (
+            "DEFAULT_MCP_REGISTRY_VERSION",
+            "LITELLM_MCP_SERVER_DESCRIPTION",
+            "LITELLM_MCP_SERVER_NAME",
+            "stamp_omitted_oauth2_flow",
+            "validate_and_normalize_mcp_server_payload",
+        )
+    ),
+    Seam(
+        "litellm.proxy._experimental.mcp_server.auth.user_api_key_auth_mcp",
+        "MCPRequestHandler.get_allowed_tools_for_server",
+        ("server_id", "user_api_key_auth"),
+    ),
+    *(
+        Seam("litellm.proxy._experimental.mcp_server.mcp_server_manager", f"global_mcp_server_manager.{name}")
+        for name in (
+            "add_server",
+            "build_mcp_server_table",
+            "config_mcp_servers",
+            "get_allowed_mcp_servers",
+            "get_mcp_server_by_id",
+            "get_mcp_server_by_name",
+            "get_registry",
+            "health_check_server",
+            "registry",
+            "reload_servers_from_database",
+            "remove_server",
+            "update_server",
+        )
+    ),
+    *(
+        Seam("litellm.proxy._experimental.mcp_server.db", name)
+        for name in (
+            "_credential_auth_class",
+            "_drop_stale_minted_on_client_rotation",
+            "encrypt_credentials",
+            "oauth_credentials_for_upstream_edit",
+            "stale_mcp_auth_fields",
+        )
+    ),
+    Seam("litellm.proxy._experimental.mcp_server.stdio_gate", "is_mcp_stdio_enabled"),
+    Seam("litellm.proxy._experimental.mcp_server.stdio_gate", "MCP_STDIO_DISABLED_MESSAGE"),
+    Seam("litellm.proxy._experimental.mcp_server.utils", "get_server_prefix", ("server",)),
 )
 """Every name; `host/` imports nothing else of LiteLLM."""
 

@@ -21,7 +21,6 @@ from routeiq_plugin.mcp.plane import DataPlane
 from routeiq_plugin.mcp.prompts import PromptGet
 from routeiq_plugin.mcp.resources import ResourceRead
 from routeiq_plugin.mcp.tools import ToolCall
-from routeiq_plugin.store.audit import AuditEntry
 
 TAG: Final = "mcp"
 PATH: Final = "/mcp-rest/tools/list"
@@ -122,16 +121,7 @@ def _add_approval(router: APIRouter, plane: DataPlane) -> None:
             raise Forbidden({"error": "Only proxy admins can approve the tools of MCP servers."})
         server = await plane.offers.gateway.get(asked.caller, server_id, Action.MANAGE)
         tools = await plane.offers.of(asked, server, Offer.TOOLS, max_age=FRESH_SECONDS)
-        author = author_of(request, asked.caller)
-        audit = AuditEntry(
-            actor=author.actor,
-            action="mcp_server.approve_tools",
-            object_kind="mcp_server",
-            object_id=server.server_id,
-            request_id=author.request_id,
-            details={"tools": len(tools)},
-        )
-        flags = await plane.offers.integrity.approve(server, tools, audit)
+        flags = await plane.approvals.approve(server, tools, author_of(request, asked.caller))
         return JSONResponse({"server_id": server.server_id, **flags.rendered()})
 
 

@@ -97,6 +97,10 @@ class Integrity:
         self.noticed(server, tools)
         return self.flags(server)
 
+    def has_approvals(self, server: Server) -> bool:
+        """Tell whether any tool of this server was approved."""
+        return bool(self._known.get(server.server_id))
+
     def noticed(self, server: Server, tools: Sequence[Any]) -> None:
         """Compare a server's whole list with what was approved, and remember what differs."""
         pins = self._known.get(server.server_id)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Self
+
+from routeiq_plugin.store.mcp_servers import McpServerRecord
 
 SECRET_FIELDS: Final = ("credentials", "static_headers", "env", "env_vars")
 """Fields of LiteLLM's server object that are sealed at rest and redacted in answers."""
@@ -20,6 +22,20 @@ class Server:
     is_public: bool = False
     unreadable: bool = False
     """Its secrets were sealed with another key, so it cannot be called until they are set again."""
+
+    @classmethod
+    def of(cls, record: McpServerRecord) -> Self:
+        """View a stored row."""
+        fields = {
+            **record.config,
+            **record.secrets,
+            "server_id": record.server_id,
+            "created_at": record.created_at,
+            "created_by": record.created_by,
+            "updated_at": record.updated_at,
+            "updated_by": record.updated_by,
+        }
+        return cls(fields, version=record.version, is_public=record.is_public, unreadable=record.unreadable)
 
     @property
     def server_id(self) -> str:
@@ -73,6 +89,11 @@ class Server:
         """Tools that anyone may use, unprefixed; None where every tool may be used."""
         allowed = self.fields.get("allowed_tools")
         return frozenset(allowed) if allowed else None
+
+    @property
+    def allows_all_keys(self) -> bool:
+        """Tell whether every key may use it that did not opt out of all servers."""
+        return bool(self.fields.get("allow_all_keys"))
 
     @property
     def is_openapi(self) -> bool:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from routeiq_plugin.host.metrics import McpMetrics
+from routeiq_plugin.mcp.approval import Approvals
 from routeiq_plugin.mcp.catalog import Catalog
 from routeiq_plugin.mcp.credentials import Credentials
 from routeiq_plugin.mcp.integrity import Integrity
@@ -16,6 +16,7 @@ from routeiq_plugin.mcp.prompts import Prompts
 from routeiq_plugin.mcp.resources import Resources
 from routeiq_plugin.mcp.service import McpGateway
 from routeiq_plugin.mcp.sessions import Policy, Sessions
+from routeiq_plugin.mcp.static_credentials import StaticCredentials
 from routeiq_plugin.mcp.tools import Tools
 from routeiq_plugin.outbound import Clients
 from routeiq_plugin.settings import MCPSettings
@@ -46,6 +47,7 @@ class DataPlane:
         self.offers: Final = Offers(
             gateway, self.sessions, self.catalog, credentials, self.integrity, key_header=key_header
         )
+        self.approvals: Final = Approvals(self.integrity, self.catalog, StaticCredentials(key_header))
         self.tools: Final = Tools(self.offers, self._finished)
         self.resources: Final = Resources(self.offers)
         self.prompts: Final = Prompts(self.offers)
@@ -54,23 +56,23 @@ class DataPlane:
         """Close sessions that nobody needs, until cancelled."""
         await self.sessions.run()
 
-    async def follow(self, news: Sequence[Change] | Resync, servers: Sequence[str]) -> None:
-        """Take over approvals that some worker wrote; `servers` are those of ours that were written."""
+    async def follow(self, news: Sequence[Change] | Resync) -> None:
+        """Take over approvals that some worker wrote."""
         if isinstance(news, Resync):
             await self.integrity.load()
             self._metrics.refresh_all()
             return
-        await self.integrity.refresh({change.object_id for change in news if change.kind == KIND} | set(servers))
-        self._metrics.refresh(servers)
-        await asyncio.gather(*(self.forget(server_id) for server_id in servers))
+        await self.integrity.refresh({change.object_id for change in news if change.kind == KIND})
 
     async def forget(self, server_id: str) -> None:
         """Begin anew with a server that was written or deleted."""
         self.catalog.forget(server_id)
+        self._metrics.refresh([server_id])
         await self.sessions.forget(server_id)
 
     async def aclose(self) -> None:
         """Close every session, within seconds."""
+        await self.approvals.aclose()
         await self.sessions.aclose()
 
     def facts(self) -> Mapping[str, Any]:

@@ -12,9 +12,10 @@ from typing import Final
 
 from routeiq_plugin.errors import InvalidRequest
 from routeiq_plugin.host.auth import Caller
+from routeiq_plugin.host.headers import VALUES, is_name, is_value
 from routeiq_plugin.mcp.credentials import Credential
 from routeiq_plugin.mcp.model import Server
-from routeiq_plugin.outbound.headers import CONNECTION, CREDENTIALS, VALUES, is_name, is_value
+from routeiq_plugin.outbound.headers import CONNECTION, CREDENTIALS
 
 SHARED: Final = "gateway"
 """Identity of the gateway itself: callers who bring nothing of their own share its sessions."""
@@ -50,7 +51,13 @@ class StaticCredentials:
         header that cannot be sent.
         """
         own = dict(_brought(server, incoming))
-        passed_on = dict(self._passed_on(server, incoming))
+        return self._composed(server, own, dict(self._passed_on(server, incoming)))
+
+    async def own(self, server: Server) -> Credential:
+        """Return the row's own credential: for what the gateway asks by itself."""
+        return self._composed(server, {}, {})
+
+    def _composed(self, server: Server, own: Mapping[str, str], passed_on: Mapping[str, str]) -> Credential:
         static = {str(name): str(value) for name, value in (server.fields.get("static_headers") or {}).items()}
         headers: dict[str, str] = {}
         for source in (own or dict(_configured(server)), passed_on, static):
