@@ -20,6 +20,7 @@ RouteIQError
 │   └── CannotOpen            a secret was sealed with another key
 └── BackendError              theirs
 ├── BackendTimeout
+├── BackendRefused            it wants other credentials
 └── BackendResponseTooLarge
 """
 
@@ -158,6 +159,14 @@ class BackendError(RouteIQError):
 
 class BackendTimeout(BackendError):
     """A backend did not answer in time."""
+
+
+class BackendRefused(BackendError):
+    """A backend did not take the credentials that it was shown; `status` is its HTTP status."""
+
+    def __init__(self, detail: Any, status: int | None = None) -> None:
+        super().__init__(detail)
+        self.status = status
 
 
 class BackendResponseTooLarge(BackendError):

@@ -117,6 +117,7 @@ class Gateway:
             SaltKeySealer(),
             self._clients,
             guard,
+            timeout=settings.outbound.timeout_seconds,
             public_url=settings.public_url,
             ready=self.ready,
             on_fault=self._faults.record,

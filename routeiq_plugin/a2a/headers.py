@@ -8,6 +8,7 @@ from typing import Final
 from routeiq_plugin.a2a.model import Agent
 from routeiq_plugin.errors import InvalidRequest
 from routeiq_plugin.host.headers import VALUES, is_name, is_value
+from routeiq_plugin.outbound.headers import CONNECTION, CREDENTIALS
 
 OUTBOUND: Final = "routeiq.a2a.outbound"
 """Key of the ASGI scope under which the route leaves a call's composed headers for the relay."""
@@ -15,38 +16,8 @@ OUTBOUND: Final = "routeiq.a2a.outbound"
 PASSED_ON: Final = ("a2a-extensions", "x-a2a-extensions", "traceparent", "tracestate")
 """Part of the protocol, or of tracing: every backend gets them."""
 
-CREDENTIALS: Final = frozenset(
-    {
-        "api-key",
-        "authorization",
-        "cookie",
-        "ocp-apim-subscription-key",
-        "proxy-authorization",
-        "x-api-key",
-        "x-goog-api-key",
-    }
-)
-"""Where a caller's LiteLLM key or session may be."""
-
-OURS: Final = frozenset(
-    {
-        "a2a-version",
-        "accept-encoding",
-        "connection",
-        "content-encoding",
-        "content-length",
-        "content-type",
-        "expect",
-        "host",
-        "keep-alive",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    }
-)
-"""What describes our own request to the backend, or one connection (RFC 9110 7.6.1)."""
+OURS: Final = CONNECTION | {"a2a-version"}
+"""What describes our own request to the backend."""
 
 
 def outbound(agent: Agent, incoming: Mapping[str, str], *, user_id: str | None, team_id: str | None) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -17,6 +17,8 @@ class Credential:
     identity: str
     """Equal for callers who may share a session; never a secret itself, a digest where it derives from one."""
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    on_refusal: Callable[[], Awaitable[None]] | None = field(default=None, repr=False, compare=False)
+    """Hears that the server answered 401 to it, so that the next call brings another."""
 
 
 class Credentials(Protocol):

@@ -32,6 +32,8 @@ _ATTEMPTS: Final = 8
 
 Listener = Callable[[str], Awaitable[None]]
 """Hears the id of a server that was changed or deleted, whichever worker did it."""
+Written = Callable[[Server, Author], None]
+"""Hears of a server that was created or updated here, and by whom."""
 
 
 class ServerDirectory:
@@ -59,6 +61,7 @@ class ServerDirectory:
         self._changing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._feeding = Feeding(manager, guard, self._rows.get, stdio, on_fault)
         self.listeners: list[Listener] = []
+        self.written: list[Written] = []
 
     # Following the store
 
@@ -212,7 +215,7 @@ class ServerDirectory:
             raise InvalidRequest({"error": _name_exists(taken)}) from taken
         except Conflict as lost_race:
             raise InvalidRequest({"error": _id_exists(server_id)}) from lost_race
-        return await self._stored_now(stored)
+        return await self._written(stored, author)
 
     async def update(self, reference: str, change: Fields, author: Author, precondition: Precondition) -> Server:
         """Merge into a server what the change names; raises `NotFound`, and as `create`."""
@@ -270,7 +273,7 @@ class ServerDirectory:
                 continue  # another writer was first: merge into what they wrote
             except NameTaken as taken:
                 raise InvalidRequest({"error": _name_exists(taken)}) from taken
-            return await self._stored_now(stored)
+            return await self._written(stored, author)
         raise Conflict(f"MCP server '{reference}' is being changed by too many writers at once; try again")
 
     def _updated(self, current: McpServerRecord, change: Fields, author: Author) -> McpServerRecord:
@@ -287,6 +290,12 @@ class ServerDirectory:
             updated_at=max(datetime.now(UTC), current.updated_at),
             updated_by=author.actor,
         )
+
+    async def _written(self, record: McpServerRecord, author: Author) -> Server:
+        server = await self._stored_now(record)
+        for listener in self.written:
+            listener(server, author)
+        return server
 
     async def _stored_now(self, record: McpServerRecord) -> Server:
         """Let this worker and its LiteLLM see what was committed."""

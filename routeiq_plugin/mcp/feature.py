@@ -12,17 +12,21 @@ from typing import Any, Final
 
 from fastapi import APIRouter
 
+from routeiq_plugin.host.config import key_header
 from routeiq_plugin.host.mcp_manager import Manager
 from routeiq_plugin.host.mcp_servers import public_servers
+from routeiq_plugin.mcp.data_routes import data_routes
 from routeiq_plugin.mcp.directory import ServerDirectory
 from routeiq_plugin.mcp.feeding import OnFault
 from routeiq_plugin.mcp.health import Health
 from routeiq_plugin.mcp.imports import import_routes
 from routeiq_plugin.mcp.oauth.feature import OAuthFeature
+from routeiq_plugin.mcp.plane import DataPlane
 from routeiq_plugin.mcp.probing import SessionProber
 from routeiq_plugin.mcp.public import public_routes
 from routeiq_plugin.mcp.routes import registry_routes
 from routeiq_plugin.mcp.service import McpGateway
+from routeiq_plugin.mcp.static_credentials import StaticCredentials
 from routeiq_plugin.outbound import Clients, Guard
 from routeiq_plugin.settings import MCPSettings
 from routeiq_plugin.store.engine import Database
@@ -49,6 +53,7 @@ class McpFeature:
         clients: Clients,
         guard: Guard,
         *,
+        timeout: float,
         public_url: str | None,
         ready: Callable[[], Awaitable[None]],
         on_fault: OnFault,
@@ -75,17 +80,35 @@ class McpFeature:
         self.directory.listeners.append(self.health.forget)
         self.gateway: Final = McpGateway(self.directory, self.health, public_url, ready)
         self.oauth: Final = OAuthFeature(self.gateway, database, sealer, clients, guard, on_fault=on_fault)
+        self.plane: Final = DataPlane(
+            self.gateway,
+            settings,
+            clients,
+            database,
+            self.oauth.credentials(StaticCredentials(key_header)),
+            timeout=timeout,
+            key_header=key_header,
+        )
+        self.directory.listeners.append(self.plane.forget)
+        self.directory.written.append(self.plane.approvals.written)
 
     def routers(self) -> Sequence[APIRouter]:
         """Build the routes; those with a word in the place of an id come first."""
-        registry = [public_routes(self.gateway), import_routes(self.gateway), registry_routes(self.gateway)]
-        return [*self.oauth.routers(), *registry, *self.oauth.last_routers()]
+        return [
+            *self.oauth.routers(),
+            public_routes(self.gateway),
+            import_routes(self.gateway),
+            registry_routes(self.gateway),
+            data_routes(self.plane),
+            *self.oauth.last_routers(),
+        ]
 
     async def run(self) -> None:
-        """Work in the background until cancelled."""
-        async with asyncio.TaskGroup() as working:
-            working.create_task(self._keep_fed())
-            working.create_task(self.oauth.run())
+        """Keep LiteLLM fed, and what is kept for a while small, until cancelled."""
+        async with asyncio.TaskGroup() as keeping:
+            keeping.create_task(self._keep_fed())
+            keeping.create_task(self.plane.run())
+            keeping.create_task(self.oauth.run())
 
     async def _keep_fed(self) -> None:
         while True:
@@ -100,6 +123,7 @@ class McpFeature:
 
     async def follow(self, news: Sequence[Change] | Resync) -> None:
         """Take over what some worker changed."""
+        await self.plane.follow(news)
         if isinstance(news, Resync):
             await self.directory.load()
             return
@@ -111,6 +135,7 @@ class McpFeature:
         """Stop asking servers; call it before clients and database are closed."""
         await self.oauth.aclose()
         await self.health.aclose()
+        await self.plane.aclose()
 
     def facts(self) -> Mapping[str, Any]:
         """Tell what any key may know, of this worker."""
@@ -118,6 +143,7 @@ class McpFeature:
             "servers": self.directory.count,
             "unreadable_servers": len(self.directory.unreadable),
             "servers_not_served": len(self.directory.held_back),
+            **self.plane.facts(),
         }
 
     def admin_facts(self) -> Mapping[str, Any]:

@@ -72,7 +72,8 @@ class Server:
     @property
     def auth_type(self) -> str:
         """LiteLLM's word for how the gateway proves itself to it."""
-        return str(self.fields.get("auth_type") or "none")
+        kind = self.fields.get("auth_type") or "none"
+        return str(getattr(kind, "value", kind))  # LiteLLM's own servers have its enum here
 
     @property
     def credentials(self) -> Mapping[str, Any]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from functools import partial
 
 from routeiq_plugin.host.auth import Caller
 from routeiq_plugin.mcp.credentials import Credential, Credentials
@@ -37,29 +38,24 @@ class OAuthCredentials:
         if any(name.lower() == _AUTHORIZATION for name in found.headers):
             return found
         if is_machine(server):
-            return _with(found, "gateway", (await self._machines.of(server)).access_token)
+            granted = await self._machines.of(server)
+            return _with(found, "gateway", granted.access_token, partial(self._machines.distrust, server))
         if not wants_login(server):
             return found
         owner = owner_of(caller)
         token = await self._users.of(server, owner)
         if token is None:
             raise login_required(server, self._base_url() or f"http://{incoming.get('host', 'localhost')}")
-        return _with(found, owner, token.access_token)
-
-    async def refused(self, server: Server, caller: Caller, credential: Credential) -> None:
-        """Note that the server answered 401 to a credential, so that the next call brings another."""
-        if is_machine(server):
-            self._machines.distrust(server)
-        elif wants_login(server):
-            token = credential.headers.get("Authorization", "").removeprefix("Bearer ")
-            await self._users.distrust(server, owner_of(caller), token)
+        distrust = partial(self._users.distrust, server, owner, token.access_token)
+        return _with(found, owner, token.access_token, distrust)
 
 
-def _with(found: Credential, owner: str, token: str) -> Credential:
+def _with(found: Credential, owner: str, token: str, distrust: Callable[[], Awaitable[None]]) -> Credential:
     """Add the token; who shares it shares sessions, and a new token gets new ones."""
     told = hashlib.sha256(f"{owner} {token}".encode()).hexdigest()
     return replace(
         found,
         identity=f"{found.identity} oauth:{told}",
         headers={**found.headers, "Authorization": f"Bearer {token}"},
+        on_refusal=distrust,
     )

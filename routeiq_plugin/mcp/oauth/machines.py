@@ -44,7 +44,7 @@ class MachineTokens:
             task.add_done_callback(lambda _: self._asking.pop(key, None))
         return await asyncio.shield(task)
 
-    def distrust(self, server: Server) -> None:
+    async def distrust(self, server: Server) -> None:
         """Forget a token that the server refused."""
         self._known.pop(_key(server), None)
 

@@ -133,11 +133,10 @@ class Client:
         assert back.status_code == 302, back.text
         return query_of(back)["code"]
 
-    def login(self, server: str, at: Proxy | None = None, **query: str) -> dict[str, Any]:
+    def login(self, server: str, at: Proxy | None = None) -> dict[str, Any]:
         """Walk the whole way to a token."""
         pkce = Pkce()
-        form = {"client_id": query["client_id"]} if "client_id" in query else {}
-        answer = self.fetch(server, pkce, self.code(server, pkce, at, **query), at, **form)
+        answer = self.fetch(server, pkce, self.code(server, pkce, at), at)
         assert answer.status_code == 200, answer.text
         return dict(answer.json())
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import httpx
 import jwt
 import pytest
 
 from tests.mcp.oauth.conftest import DECLARED, Register
 from tests.mcp.oauth.flow import REDIRECT, Client, Pair, Pkce, query_of
-from tests.support.oauth_server import MACHINE_ID, MACHINE_SECRET, SCOPE, Upstream
+from tests.support.oauth_server import MACHINE_ID, MACHINE_SECRET, SCOPE, WHO, Upstream
+from tests.support.proxy import Proxy
 
 
 @pytest.mark.requirement("MCP-12", "MCP-22")
@@ -142,7 +144,8 @@ def test_a_browser_that_is_logged_in_to_the_dashboard_needs_no_header(pair: Pair
 
 @pytest.mark.requirement("MCP-12")
 def test_a_refusal_of_the_users_reaches_the_client(upstream: Upstream, server: str, client: Client) -> None:
-    upstream.turn(deny=True)
+    # The SDK's server does not say its issuer beside an error.
+    upstream.turn(deny=True, metadata={"authorization_response_iss_parameter_supported": None})
 
     back = client.come_back(client.consent(client.authorize(server, Pkce())))
 
@@ -237,3 +240,66 @@ def test_another_address_and_a_deletion_end_logins(
     assert client.status(moved)["has_credential"] is False
     for table in ("routeiq_oauth_token", "routeiq_oauth_flow"):
         assert server_id not in {row["server_id"] for row in pair.rows(table)}
+
+
+def _ask(client: Client, server: str, at: Proxy | None = None) -> httpx.Response:
+    body = {"server_id": server, "name": WHO, "arguments": {}}
+    answer: httpx.Response = client.pair.call("POST", "/mcp/tools/call", key=client.key, at=at, json=body)
+    return answer
+
+
+def _said(answer: httpx.Response) -> str:
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["content"][0]["text"])
+
+
+@pytest.mark.requirement("MCP-12", "MCP-22")
+def test_the_users_token_is_used_on_the_next_call_of_that_user_alone(
+    pair: Pair, upstream: Upstream, server: str, client: Client, other: Client
+) -> None:
+    for each in (client, other):
+        refused = _ask(each, server)
+        assert refused.status_code == 401, refused.text
+        where = f"{pair.a.base_url}/.well-known/oauth-protected-resource/mcp/{server}"
+        assert refused.headers["www-authenticate"] == f'Bearer resource_metadata="{where}"'
+    client.login(server, at=pair.a)
+
+    assert _said(_ask(client, server, at=pair.b)) == "alice"
+    assert _ask(other, server, at=pair.b).status_code == 401
+    other.login(server, at=pair.b)
+    assert _said(_ask(other, server, at=pair.a)) == "mallory"
+    assert _said(_ask(client, server, at=pair.a)) == "alice"
+    issued = {each["access"] for each in upstream.seen()["issued"]}
+    shown = {call.get("authorization", "").removeprefix("Bearer ") for call in upstream.seen()["calls"]} - {""}
+    assert shown <= issued, "nothing but the tokens of the authorization server arrives"
+
+    pair.call("DELETE", f"/v1/mcp/server/{server}/oauth-user-credential", key=client.key, at=pair.b)
+    assert _ask(client, server, at=pair.a).status_code == 401
+    assert _said(_ask(other, server, at=pair.a)) == "mallory"
+
+
+@pytest.mark.requirement("MCP-12")
+def test_a_token_that_the_server_no_longer_takes_is_refreshed_for_the_next_call(
+    upstream: Upstream, server: str, client: Client
+) -> None:
+    client.login(server)
+    assert _said(_ask(client, server)) == "alice"
+    upstream.revoke_all()
+
+    refused = _ask(client, server)
+
+    assert refused.status_code == 502, refused.text
+    assert _said(_ask(client, server)) == "alice"
+
+
+@pytest.mark.requirement("MCP-12")
+def test_the_gateway_logs_in_by_itself_where_the_server_says_so(
+    pair: Pair, upstream: Upstream, register: Register, client: Client, other: Client
+) -> None:
+    credentials = {"client_id": MACHINE_ID, "client_secret": MACHINE_SECRET, "scopes": [SCOPE]}
+    server = register(oauth2_flow="client_credentials", credentials=credentials)
+    before = len(upstream.seen()["token_requests"])
+
+    assert [_said(_ask(each, server, at=pair.a)) for each in (client, other, client)] == ["machine"] * 3
+
+    assert len(upstream.seen()["token_requests"]) == before + 1

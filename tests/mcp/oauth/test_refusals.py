@@ -144,7 +144,7 @@ def test_a_wrong_authorization_request_is_refused(server: str, client: Client, q
 
 
 def test_a_parameter_that_comes_twice_is_refused(pair: Pair, server: str, client: Client) -> None:
-    asked = [
+    asked: Any = [
         ("redirect_uri", REDIRECT),
         ("redirect_uri", "https://evil.example/"),
         ("code_challenge", Pkce().challenge),
@@ -152,7 +152,7 @@ def test_a_parameter_that_comes_twice_is_refused(pair: Pair, server: str, client
     ]
     url = f"{pair.a.base_url}/v1/mcp/server/oauth/{server}/authorize"
 
-    refused = client.browser.get(url, params=httpx.QueryParams(asked), headers={"Authorization": client.key})
+    refused = client.browser.get(url, params=asked, headers={"Authorization": f"Bearer {client.key}"})
 
     assert refused.status_code == 400
 
@@ -232,7 +232,7 @@ def test_a_flood_of_registrations_is_stopped(pair: Pair, server: str, client: Cl
         {"client_id": "riq-another"},
     ],
 )
-def test_a_code_that_was_shown_wrongly_is_used_up(server: str, client: Client, form: dict[str, str]) -> None:
+def test_a_code_that_was_shown_wrongly_is_used_up(server: str, client: Client, form: dict[str, Any]) -> None:
     pkce = Pkce()
     code = client.code(server, pkce)
 

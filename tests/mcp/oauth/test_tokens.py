@@ -153,7 +153,8 @@ async def test_a_token_that_the_server_refused_is_refreshed_at_the_next_call(
     first = await credentials.of(server, ALICE, {})
     assert await credentials.of(server, ALICE, {}) == first
 
-    await credentials.refused(server, ALICE, first)
+    assert first.on_refusal is not None
+    await first.on_refusal()
     second = await credentials.of(server, ALICE, {})
 
     assert second.headers != first.headers
@@ -203,7 +204,8 @@ async def test_the_gateway_fetches_its_own_token_once(upstream: Upstream, worker
     assert [form["resource"] for form in requests] == [upstream.url]
     assert await _call(upstream.url, found[0].headers) == "machine"
 
-    await credentials.refused(server, ALICE, found[0])
+    assert found[0].on_refusal is not None
+    await found[0].on_refusal()
     assert (await credentials.of(server, ALICE, {})).headers != found[0].headers
 
 
