@@ -29,13 +29,13 @@ def shows_a_key(scope: Scope) -> bool:
 def with_session_key(request: Request) -> Request:
     """Return the request of a browser that is logged in to LiteLLM's dashboard with that user's key, else as it is.
 
-    A browser that follows a link sends no header; LiteLLM's own authorize endpoint reads the same cookie. The query
-    is left out: LiteLLM's checks would take `client_id` for a credential of a model's.
+    A browser that follows a link sends no header; LiteLLM's own authorize endpoint reads the same cookie.
     """
-    scope = {**request.scope, "query_string": b""}
     key = None if shows_a_key(request.scope) else _session_key(request.cookies.get(SESSION_COOKIE))
-    if key is not None:
-        scope["headers"] = [*scope["headers"], (b"authorization", f"Bearer {key}".encode())]
+    if key is None:
+        return request
+    scope = dict(request.scope)
+    scope["headers"] = [*scope["headers"], (b"authorization", f"Bearer {key}".encode())]
     return Request(scope, request.receive)
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from routeiq_plugin.errors import RouteIQError, Unavailable
+from routeiq_plugin.errors import BackendRefused, RouteIQError, Unavailable
 from routeiq_plugin.host.mcp_stdio import require_stdio
 from routeiq_plugin.mcp.credentials import Credential
 from routeiq_plugin.mcp.failures import NotCarriedOut

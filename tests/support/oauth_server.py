@@ -12,6 +12,7 @@ import secrets
 import subprocess
 import sys
 import time
+from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -348,7 +349,8 @@ class _Front:
         await asyncio.sleep(self._state.knobs.slow_token_seconds)
         if form.get("grant_type") != "client_credentials":
             return None
-        if (form.get("client_id"), form.get("client_secret")) != (MACHINE_ID, MACHINE_SECRET):
+        basic = "Basic " + b64encode(f"{MACHINE_ID}:{MACHINE_SECRET}".encode()).decode()
+        if request.headers.get("authorization") != basic and form.get("client_secret") != MACHINE_SECRET:
             return JSONResponse({"error": "invalid_client"}, 401)
         token = self._provider.issue(MACHINE_ID, [SCOPE], form.get("resource"), "machine", again=False)
         return JSONResponse(token.model_dump(exclude_none=True))
