@@ -9,7 +9,6 @@ from enum import StrEnum
 from typing import Any
 
 from sqlmodel import col, delete, select
-from sqlmodel.ext.asyncio.session import AsyncSession
 
 from routeiq_plugin.errors import CannotOpen
 from routeiq_plugin.store import audit as trail
@@ -174,12 +173,6 @@ class TokenStore:
             updated_at=row.updated_at,
             version=row.version,
         )
-
-
-async def forget_server(session: AsyncSession, server_id: str) -> None:
-    """Forget, within a transaction, the tokens, registrations and flows of a server that is no more."""
-    await session.exec(delete(OAuthTokenRow).where(col(OAuthTokenRow.server_id) == server_id))
-    await session.exec(delete(OAuthFlowRow).where(col(OAuthFlowRow.server_id) == server_id))
 
 
 def _key(held: Held) -> tuple[str, str, str]:

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.requirement("MCP-13")
 
 
 def _get(pair: Pair, path: str, **headers: str) -> httpx.Response:
-    return httpx.get(f"{pair.b.base_url}{path}", headers=headers, trust_env=False)
+    return httpx.get(f"{pair.b.base_url}{path}", headers=headers, trust_env=False, timeout=120)
 
 
 @pytest.mark.parametrize("form", ["/mcp/{}", "/{}/mcp"])
@@ -44,7 +44,9 @@ def test_a_server_says_where_to_log_in(pair: Pair, register: Register, form: str
 @pytest.mark.parametrize("form", ["/mcp/{}", "/{}/mcp"])
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_who_comes_without_a_key_is_sent_to_log_in(pair: Pair, server: str, form: str, method: str) -> None:
-    answer = httpx.request(method, f"{pair.a.base_url}{form.format(server)}", content=b"{}", trust_env=False)
+    answer = httpx.request(
+        method, f"{pair.a.base_url}{form.format(server)}", content=b"{}", trust_env=False, timeout=120
+    )
 
     assert answer.status_code == 401
     where = f"{pair.a.base_url}/.well-known/oauth-protected-resource/mcp/{server}"
@@ -56,7 +58,7 @@ def test_who_comes_without_a_key_is_sent_to_log_in(pair: Pair, server: str, form
 def test_stock_answers_for_everything_else(pair: Pair, register: Register, client: Client) -> None:
     plain, machine = register(auth_type="none", oauth2_flow=None), register(oauth2_flow="client_credentials")
     for name in (plain, machine, DECLARED, "no-such-server"):
-        answer = httpx.post(f"{pair.a.base_url}/mcp/{name}", json={}, trust_env=False)
+        answer = httpx.post(f"{pair.a.base_url}/mcp/{name}", json={}, trust_env=False, timeout=120)
         assert "login_required" not in answer.text, name
     assert _get(pair, "/.well-known/oauth-protected-resource").json()["authorization_servers"]
     assert _get(pair, "/.well-known/oauth-protected-resource/mcp/no-such-server").status_code == 404

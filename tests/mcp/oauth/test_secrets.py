@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import httpx
 import pytest
 
 from tests.mcp.oauth.conftest import Register
@@ -19,6 +20,8 @@ def test_no_secret_is_stored_in_clear_logged_or_shown(
     secret = register(oauth2_flow="client_credentials", credentials={"client_id": "x", "client_secret": "canary-own"})
     pkce = Pkce(f"canary-verifier-{'x' * 40}")
     address = client.consent(client.authorize(server, pkce, at=pair.a, state="canary-client-state"))
+    cookies = [value for name, value in client.browser.cookies.items() if "oauth" in name]
+    sent_back = httpx.URL(address).params
     code = query_of(client.come_back(address, at=pair.b))["code"]
     token = client.fetch(server, pkce, code, at=pair.a).json()
     client.fetch(server, pkce, code, at=pair.b)
@@ -30,9 +33,10 @@ def test_no_secret_is_stored_in_clear_logged_or_shown(
     client.token(server, {"grant_type": "refresh_token", "refresh_token": "canary-unknown"})
     upstream.turn()
 
-    hidden = {CANARY, code, token["refresh_token"], other["refresh_token"], *client.browser.cookies.values()}
-    hidden -= {client.person}
-    secrets = {text for text in hidden if len(text) >= len(CANARY)}
+    registration = upstream.seen()["registrations"][-1]["client_secret"]
+    secrets = {CANARY, code, token["refresh_token"], other["refresh_token"], registration, *cookies}
+    secrets |= {sent_back["state"], sent_back["code"]}
+    assert len(secrets) == 8
     stored = b"".join(each.read_bytes() for each in pair.database.parent.glob("shared.db*"))
     log = pair.log()
     paths = ["/v1/mcp/server", f"/v1/mcp/server/{server}", f"/v1/mcp/server/{secret}", "/v1/mcp/user-credentials"]
