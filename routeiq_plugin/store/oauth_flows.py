@@ -73,15 +73,17 @@ class FlowStore:
         self._database = database
         self._sealer = sealer
 
-    async def put(self, flow: Flow, audit: AuditEntry | None = None) -> None:
+    async def put(self, flow: Flow) -> None:
         """Store a flow in place of another of the same id."""
-        if audit is None:
-            async with self._database.tally() as session:
-                await session.merge(self._row(flow))
-            return
-        async with self._database.write() as unit:
-            await unit.session.merge(self._row(flow))
-            trail.record(unit, audit)
+        async with self._database.tally() as session:
+            await session.merge(self._row(flow))
+
+    async def begin(self, flow: Flow, most: int, now: datetime) -> None:
+        """Store a login; raises `TooManyRequests` when its owner has so many under way at this server already."""
+        async with self._database.tally() as session:
+            if await _count(session, flow, now) >= most:
+                raise TooManyRequests("too many logins were begun and not ended; end one, or wait", retry_after=600)
+            session.add(self._row(flow))
 
     async def register(self, flow: Flow, quota: Quota, now: datetime, audit: AuditEntry) -> None:
         """Store a client; raises `TooManyRequests` when its owner has enough of them at this server."""

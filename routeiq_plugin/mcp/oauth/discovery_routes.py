@@ -66,7 +66,9 @@ def challenge_routes(oauth: OAuthGateway) -> APIRouter:
     router = APIRouter(route_class=_WithoutKey, include_in_schema=False)
 
     @router.api_route("/mcp/{server_name}", methods=["GET", "POST", "DELETE"])
+    @router.api_route("/mcp/{server_name}/", methods=["GET", "POST", "DELETE"])
     @router.api_route("/{server_name}/mcp", methods=["GET", "POST", "DELETE"])
+    @router.api_route("/{server_name}/mcp/", methods=["GET", "POST", "DELETE"])
     async def challenge(server_name: str, request: Request) -> Response:
         server = await _found(oauth, server_name, request)
         raise login_required(server, base_url(request, oauth.gateway.public_url))

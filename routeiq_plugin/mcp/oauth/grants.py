@@ -69,6 +69,12 @@ class Grants:
         asked = {"grant_type": "client_credentials"}
         return await self._ask(provider, client, asked | ({"scope": provider.scopes} if provider.scopes else {}))
 
+    async def revoke(self, provider: Provider, client: OAuthClientInformationFull, token: str) -> None:
+        """Tell the authorization server that a token is not needed any more, if it wants to know (RFC 7009)."""
+        if provider.metadata.revocation_endpoint is not None:
+            form, headers = _request(provider, client, {"token": token})
+            await self._exchanges.post(str(provider.metadata.revocation_endpoint), form, headers)
+
     async def _ask(self, provider: Provider, client: OAuthClientInformationFull, asked: Mapping[str, str]) -> Granted:
         form, headers = _request(provider, client, asked)
         answer = await self._exchanges.post(str(provider.metadata.token_endpoint), form, headers)

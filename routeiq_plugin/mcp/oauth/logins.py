@@ -29,6 +29,8 @@ LOGIN: Final = timedelta(minutes=10)
 """How long a user may take at the authorization server."""
 FETCH: Final = timedelta(seconds=60)
 """How long a client may take to exchange its code (RFC 6749 4.1.2 allows ten minutes at most)."""
+MOST_UNDER_WAY: Final = 50
+"""Logins that one owner may have begun at one server and not ended."""
 LONGEST_CODE: Final = 8192
 
 _ERROR: Final = re.compile(r"[a-z_]{1,64}")
@@ -41,6 +43,10 @@ class FlowsAtRest(Protocol):
 
     async def put(self, flow: Flow) -> None:
         """Store a flow."""
+        ...
+
+    async def begin(self, flow: Flow, most: int, now: datetime) -> None:
+        """Store a login; raises `TooManyRequests`."""
         ...
 
     async def take(self, flow_id: str, stage: Stage, now: datetime) -> Flow | None:
@@ -103,25 +109,25 @@ class Logins:
         pkce = PKCEParameters.generate()
         state = secrets.token_urlsafe(32)
         cookie = _new_cookie(origin.base_url, state)
-        await self._flows.put(
-            Flow(
-                flow_id=digest(state),
-                stage=Stage.STATE,
-                server_id=origin.server.server_id,
-                owner=origin.owner,
-                expires_at=datetime.now(UTC) + LOGIN,
-                payload={
-                    "browser": digest(cookie.value),
-                    "verifier": pkce.code_verifier,
-                    "callback": callback,
-                    "issuer": origin.issuer,
-                    "staged": origin.staged,
-                    "asked": _kept(asked),
-                    "provider": _dumped(provider),
-                    "client": client.model_dump(mode="json", exclude_none=True),
-                },
-            )
+        now = datetime.now(UTC)
+        flow = Flow(
+            flow_id=digest(state),
+            stage=Stage.STATE,
+            server_id=origin.server.server_id,
+            owner=origin.owner,
+            expires_at=now + LOGIN,
+            payload={
+                "browser": digest(cookie.value),
+                "verifier": pkce.code_verifier,
+                "callback": callback,
+                "issuer": origin.issuer,
+                "staged": origin.staged,
+                "asked": _kept(asked),
+                "provider": _dumped(provider),
+                "client": client.model_dump(mode="json", exclude_none=True),
+            },
         )
+        await self._flows.begin(flow, MOST_UNDER_WAY, now)
         return Begun(_upstream_url(provider, client, callback, scopes, (state, pkce.code_challenge)), cookie)
 
     async def finish(self, came: CallbackRequest, cookies: Mapping[str, str], base_url: str) -> str:

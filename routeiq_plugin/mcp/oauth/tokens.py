@@ -109,6 +109,9 @@ class UserTokens:
         held = await self._held(server, owner)
         if held is None:
             return None
+        if held.expires_at is not None:
+            await self._store.replace(replace(held, expires_at=None))  # the server was staged, and is registered now
+            return await self.of(server, owner)
         token = _read(held)
         if not token.due(time.time()):
             return token
@@ -218,10 +221,14 @@ class UserTokens:
             renewed = await self._held(server, owner)
         raise CodeRefused("the login has ended; log in again")
 
-    async def drop(self, server_id: str, owner: str, author: Author) -> bool:
-        """Forget a login; returns whether there was one."""
+    async def drop(self, server_id: str, owner: str, author: Author, server: Server | None = None) -> bool:
+        """Forget a login, and let the authorization server forget it too; returns whether there was one."""
+        held = None if server is None else await self._held(server, owner)
         entry = _audit("mcp.login.drop", server_id, author, owner)
-        return await self._store.remove(server_id, owner, TokenKind.USER, entry)
+        dropped = await self._store.remove(server_id, owner, TokenKind.USER, entry)
+        if dropped and held is not None and server is not None:
+            await self._revoke(server, _read(held))
+        return dropped
 
     async def replayed(self, server: Server, owner: str, code_id: str, author: Author) -> None:
         """Forget the login that a replayed code was exchanged for (RFC 6749 section 4.1.2)."""
@@ -300,6 +307,16 @@ class UserTokens:
         if await self._store.replace(following):
             return replace(following, version=held.version + 1)
         return await self._held(server, held.owner)
+
+    async def _revoke(self, server: Server, token: UserToken) -> None:
+        """Tell the issuer; that it does not answer keeps nobody logged in here."""
+        try:
+            provider = await self._discovery.of(server)
+            client = await self._registrations.known(server, provider)
+            if client is not None and token.issuer == provider.issuer:
+                await self._grants.revoke(provider, client, token.refresh_token or token.access_token)
+        except BackendError as failure:
+            logger.info("routeiq: the login at MCP server %s was dropped here only: %s", server.name, failure)
 
     async def _end(self, held: Held, why: str) -> Held | None:
         """Forget a login that is of no use, unless it was renewed meanwhile; returns what is held then."""

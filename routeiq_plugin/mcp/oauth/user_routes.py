@@ -54,7 +54,7 @@ def user_routes(oauth: OAuthGateway) -> APIRouter:
         if server is not None:
             leave_to_stock_what_it_keeps(server)
         known_id = server_id if server is None else server.server_id
-        await oauth.tokens.drop(known_id, owner, author_of(request, caller))
+        await oauth.tokens.drop(known_id, owner, author_of(request, caller), server)
         return _status(known_id, None)
 
     @router.get(f"{_PATH}/status", summary="Read whether there is a login", response_model=_STATUS)

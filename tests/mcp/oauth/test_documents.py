@@ -41,7 +41,7 @@ def test_a_server_says_where_to_log_in(pair: Pair, register: Register, form: str
     assert metadata["token_endpoint"] == f"{base}/v1/mcp/server/oauth/{server}/token"
 
 
-@pytest.mark.parametrize("form", ["/mcp/{}", "/{}/mcp"])
+@pytest.mark.parametrize("form", ["/mcp/{}", "/{}/mcp", "/mcp/{}/", "/{}/mcp/"])
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_who_comes_without_a_key_is_sent_to_log_in(pair: Pair, server: str, form: str, method: str) -> None:
     answer = httpx.request(

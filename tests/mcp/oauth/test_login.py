@@ -83,9 +83,12 @@ def test_an_admin_logs_in_at_a_staged_server_and_keeps_the_login_when_it_is_regi
         assert admin.fetch(server_id, pkce, code, at=pair.a).status_code == 200
         assert pair.call("GET", f"/v1/mcp/server/{server_id}").status_code == 404, "a staged server is not registered"
 
-        kept = {**body, "server_id": server_id, "credentials": {"scopes": [SCOPE]}}
+        kept = {**body, "allow_all_keys": True, "server_id": server_id, "credentials": {"scopes": [SCOPE]}}
         assert pair.call("POST", "/v1/mcp/server", json=kept).status_code == 201
         assert admin.status(server_id, at=pair.b)["has_credential"] is True
+        assert _said(_ask(admin, server_id, at=pair.b)) == "admin"
+        row = next(row for row in pair.rows("routeiq_oauth_token") if row["server_id"] == server_id and row["owner"])
+        assert row["expires_at"] is None, "it is no longer kept for a day only"
         pair.call("DELETE", f"/v1/mcp/server/{server_id}")
 
 
@@ -186,7 +189,9 @@ def test_a_configured_client_is_used_instead_of_registering(
 
 
 @pytest.mark.requirement("MCP-12")
-def test_logins_are_listed_and_dropped(pair: Pair, server: str, client: Client, other: Client) -> None:
+def test_logins_are_listed_and_dropped(
+    pair: Pair, upstream: Upstream, server: str, client: Client, other: Client
+) -> None:
     client.login(server)
     path = f"/v1/mcp/server/{server}/oauth-user-credential"
 
@@ -202,6 +207,7 @@ def test_logins_are_listed_and_dropped(pair: Pair, server: str, client: Client, 
     dropped = pair.call("DELETE", path, key=client.key, at=pair.b)
 
     assert dropped.json()["has_credential"] is False
+    assert upstream.seen()["revoked"][-1] == upstream.seen()["issued"][-1]["refresh"]
     assert client.status(server)["has_credential"] is False
     trail = pair.call("GET", "/routeiq/audit").json()
     actions = [entry["action"] for entry in trail["entries"]]

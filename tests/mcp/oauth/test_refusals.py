@@ -223,6 +223,12 @@ def test_a_flood_of_registrations_is_stopped(pair: Pair, server: str, client: Cl
     assert len([row for row in rows if row["owner"].startswith("user:alice")]) <= 50
 
 
+def test_a_flood_of_logins_is_stopped(pair: Pair, server: str, client: Client) -> None:
+    statuses = [client.authorize(server, Pkce(), at=(pair.a, pair.b)[n % 2]).status_code for n in range(52)]
+
+    assert statuses == [302] * 50 + [429] * 2
+
+
 @pytest.mark.parametrize(
     "form",
     [
