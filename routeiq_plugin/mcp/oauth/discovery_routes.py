@@ -80,11 +80,16 @@ async def _found(oauth: OAuthGateway, name: str, request: Request) -> Server:
     """Find a server of ours at which users log in; leaves all others to stock, and those closed to this network."""
     await oauth.gateway.ready()
     server = await oauth.gateway.directory.find(name)
-    if server is None or not server.is_ours or not wants_login(server):
+    if server is None or not server.is_ours or not wants_login(server) or _passes_through(server):
         raise LeaveToStock
     if not server.fields.get("available_on_public_internet", True) and not is_internal(request):
         raise LeaveToStock
     return server
+
+
+def _passes_through(server: Server) -> bool:
+    """Tell whether clients log in at the server itself: LiteLLM's modes in which it hands their token on."""
+    return bool(server.fields.get("delegate_auth_to_upstream") or server.fields.get("oauth_passthrough"))
 
 
 def _resource(oauth: OAuthGateway, request: Request, server: Server, name: str, path: str) -> Response:

@@ -21,6 +21,7 @@ _THEIRS_TO_FIX: Final = frozenset({"invalid_grant", "invalid_scope", "invalid_ta
 """Refusals that speak of the user's login; any other speaks of the gateway's request or of the server itself."""
 EARLY_SECONDS: Final = 30.0
 """A token is renewed that long before its end, a short-lived one in its last quarter."""
+LONGEST_SECONDS: Final = 10 * 366 * 86_400
 CLIENT_UNKNOWN: Final = "invalid_client"
 SENDABLE: Final = re.compile(r"[\x21-\x7e]+")
 
@@ -130,7 +131,7 @@ def _granted(content: bytes) -> Granted:
         ) from None
     if not SENDABLE.fullmatch(token.access_token):
         raise BackendError("the authorization server's access token cannot be sent in a header")
-    lifetime = None if token.expires_in is None else max(0, token.expires_in)
+    lifetime = None if token.expires_in is None else bounded(token.expires_in)
     now = time.time()
     return Granted(
         access_token=token.access_token,
@@ -139,6 +140,11 @@ def _granted(content: bytes) -> Granted:
         renew_at=None if lifetime is None else now + lifetime - min(EARLY_SECONDS, lifetime / 4),
         scope=token.scope,
     )
+
+
+def bounded(seconds: int) -> int:
+    """Keep a lifetime between nothing and ten years: what is said of one is anybody's number."""
+    return max(0, min(seconds, LONGEST_SECONDS))
 
 
 def _error_code(content: bytes) -> str | None:

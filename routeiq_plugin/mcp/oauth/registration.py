@@ -158,8 +158,8 @@ def _written_down(server: Server, provider: Provider) -> OAuthClientInformationF
 
 
 def _method(supported: list[str] | None, unsaid: str) -> Any:
-    """Choose how to authenticate: the strongest that both sides know, or what is usual when theirs is not said."""
-    for method in ("client_secret_basic", "client_secret_post", "none"):
+    """Choose how to authenticate: OAuth 2.1 wants every server to take the secret in the body, and Basic is optional."""
+    for method in ("client_secret_post", "client_secret_basic", "none"):
         if supported and method in supported:
             return method
     return unsaid

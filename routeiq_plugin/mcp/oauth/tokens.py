@@ -16,7 +16,7 @@ from routeiq_plugin.host.mcp_logins import GivenToken
 from routeiq_plugin.host.requests import Author
 from routeiq_plugin.mcp.model import Server
 from routeiq_plugin.mcp.oauth.discovery import Discovery
-from routeiq_plugin.mcp.oauth.grants import EARLY_SECONDS, SENDABLE, Granted, Grants, UnknownClient
+from routeiq_plugin.mcp.oauth.grants import EARLY_SECONDS, SENDABLE, Granted, Grants, UnknownClient, bounded
 from routeiq_plugin.mcp.oauth.leases import Leases
 from routeiq_plugin.mcp.oauth.owners import digest
 from routeiq_plugin.mcp.oauth.providers import Provider, binding
@@ -183,7 +183,7 @@ class UserTokens:
         """
         if not SENDABLE.fullmatch(given.access_token):
             raise InvalidFields.of("access_token", "Send the token alone, in printable ASCII")
-        expires_at = None if given.expires_in is None else time.time() + given.expires_in
+        expires_at = None if given.expires_in is None else time.time() + bounded(given.expires_in)
         granted = Granted(
             access_token=given.access_token,
             refresh_token=given.refresh_token,

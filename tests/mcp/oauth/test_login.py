@@ -55,6 +55,19 @@ def test_a_client_that_did_not_register_may_live_on_its_users_machine(server: st
 
 
 @pytest.mark.requirement("MCP-12")
+@pytest.mark.parametrize("uri", ["cursor://anysphere.cursor-mcp/oauth/callback", "com.example.app:/done"])
+def test_an_app_is_answered_at_its_own_scheme(server: str, client: Client, uri: str) -> None:
+    registered = client.register(server, redirect_uris=[uri]).json()["client_id"]
+    pkce = Pkce()
+
+    back = client.come_back(client.consent(client.authorize(server, pkce, client_id=registered, redirect_uri=uri)))
+
+    assert back.headers["location"].startswith(f"{uri}?code=")
+    token = client.fetch(server, pkce, query_of(back)["code"], client_id=registered, redirect_uri=uri)
+    assert token.status_code == 200, token.text
+
+
+@pytest.mark.requirement("MCP-12")
 def test_litellms_own_servers_are_logged_in_at_too(client: Client) -> None:
     client.login(DECLARED)
 
@@ -176,6 +189,19 @@ def test_the_gateway_registers_once_with_an_authorization_server(
 
 
 @pytest.mark.requirement("MCP-12")
+@pytest.mark.parametrize("proof", ["client_secret_basic", "client_secret_post"])
+def test_the_gateway_proves_itself_as_the_authorization_server_wants(
+    upstream: Upstream, server: str, client: Client, proof: str
+) -> None:
+    upstream.turn(metadata={"token_endpoint_auth_methods_supported": [proof]})
+
+    client.login(server)
+
+    assert upstream.seen()["registrations"][-1]["token_endpoint_auth_method"] == proof
+    assert upstream.seen()["token_requests"][-1]["_proof"] == proof.removeprefix("client_secret_")
+
+
+@pytest.mark.requirement("MCP-12")
 def test_a_configured_client_is_used_instead_of_registering(
     upstream: Upstream, register: Register, client: Client
 ) -> None:
@@ -207,7 +233,7 @@ def test_logins_are_listed_and_dropped(
     dropped = pair.call("DELETE", path, key=client.key, at=pair.b)
 
     assert dropped.json()["has_credential"] is False
-    assert upstream.seen()["revoked"][-1] == upstream.seen()["issued"][-1]["refresh"]
+    assert upstream.seen()["revoked"][-1:] == [upstream.seen()["issued"][-1]["refresh"]]
     assert client.status(server)["has_credential"] is False
     trail = pair.call("GET", "/routeiq/audit").json()
     actions = [entry["action"] for entry in trail["entries"]]
@@ -225,6 +251,8 @@ def test_a_token_obtained_elsewhere_can_be_stored(pair: Pair, server: str, clien
     assert stored.status_code == 200, stored.text
     assert stored.json()["has_credential"] is True
     assert "canary" not in stored.text
+    assert pair.call("POST", path, key=client.key, json={"access_token": "x", "expires_in": 10**30}).status_code == 200
+    assert client.status(server)["is_expired"] is False
     refused = pair.call("POST", path, key=client.key, json={"access_token": "canary\nbrought"})
     assert refused.status_code == 422
     assert "canary" not in refused.text
