@@ -89,6 +89,7 @@ class McpFeature:
             timeout=timeout,
             key_header=key_header,
         )
+        self.directory.listeners.append(self.oauth.forget)
         self.directory.listeners.append(self.plane.forget)
         self.directory.written.append(self.plane.approvals.written)
 
@@ -123,6 +124,7 @@ class McpFeature:
 
     async def follow(self, news: Sequence[Change] | Resync) -> None:
         """Take over what some worker changed."""
+        self.oauth.follow(news)
         await self.plane.follow(news)
         if isinstance(news, Resync):
             await self.directory.load()

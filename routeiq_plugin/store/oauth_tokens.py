@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from sqlmodel import col, delete, select
 
@@ -17,6 +17,9 @@ from routeiq_plugin.store.engine import Database
 from routeiq_plugin.store.oauth_flows import Stage
 from routeiq_plugin.store.sealing import Sealer, open_mapping, seal_mapping
 from routeiq_plugin.store.tables import OAuthFlowRow, OAuthTokenRow
+
+KIND: Final = "mcp_login"
+"""What followers call these rows; the object is the server."""
 
 
 class TokenKind(StrEnum):
@@ -78,6 +81,7 @@ class TokenStore:
                 unit.session.add(self._row(held))
             else:
                 self._update(row, held)
+            unit.changed(KIND, held.server_id, "update")
             trail.record(unit, audit)
         return True
 
@@ -112,6 +116,7 @@ class TokenStore:
             if row is None or version not in (None, row.version):
                 return False
             await unit.session.delete(row)
+            unit.changed(KIND, server_id, "delete")
             trail.record(unit, audit)
         return True
 
@@ -125,6 +130,7 @@ class TokenStore:
             row = await unit.session.get(OAuthTokenRow, (code.server_id, code.owner, TokenKind.USER.value))
             if row is not None and self._came_by(row, code_id):
                 await unit.session.delete(row)
+            unit.changed(KIND, code.server_id, "delete")
             trail.record(unit, audit)
         return True
 

@@ -34,6 +34,7 @@ from routeiq_plugin.mcp.oauth.user_routes import user_routes
 from routeiq_plugin.mcp.service import McpGateway
 from routeiq_plugin.outbound import Clients, Guard
 from routeiq_plugin.store.engine import Database
+from routeiq_plugin.store.feed import Change, Resync
 from routeiq_plugin.store.oauth_flows import FlowStore
 from routeiq_plugin.store.oauth_tokens import TokenStore
 from routeiq_plugin.store.sealing import Sealer
@@ -103,6 +104,14 @@ class OAuthFeature:
             except Exception as error:  # noqa: BLE001  recorded; what else runs must go on
                 self._on_fault("forgetting expired logins", error)
             await asyncio.sleep(PRUNE_SECONDS)
+
+    def follow(self, news: Sequence[Change] | Resync) -> None:
+        """Take over what some worker stored or dropped."""
+        self._users.memory.follow(news)
+
+    async def forget(self, server_id: str) -> None:
+        """Look again at the logins of a server that was changed or deleted."""
+        self._users.memory.forget(server_id)
 
     async def aclose(self) -> None:
         """Let refreshes end; call it before clients and database are closed."""

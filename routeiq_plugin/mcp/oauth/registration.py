@@ -158,7 +158,7 @@ def _written_down(server: Server, provider: Provider) -> OAuthClientInformationF
 
 
 def _method(supported: list[str] | None, unsaid: str) -> Any:
-    """Choose how to authenticate: OAuth 2.1 wants every server to take the secret in the body, and Basic is optional."""
+    """Choose how to authenticate: OAuth 2.1 has every server take the secret in the body, while Basic is optional."""
     for method in ("client_secret_post", "client_secret_basic", "none"):
         if supported and method in supported:
             return method

@@ -12,7 +12,6 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from routeiq_plugin.errors import RouteIQError, wire
 from routeiq_plugin.host import mcp_servers as host_servers
 from routeiq_plugin.host.app import BODY
-from routeiq_plugin.host.auth import ANY_KEY, Caller, authenticate
 from routeiq_plugin.host.keys import refusal_of, with_session_key
 from routeiq_plugin.host.requests import KEY, author_of, json_body
 from routeiq_plugin.mcp import schemas
@@ -21,7 +20,7 @@ from routeiq_plugin.mcp.oauth.owners import owner_of
 from routeiq_plugin.mcp.oauth.refusals import rfc_body
 from routeiq_plugin.mcp.oauth.requests import AuthorizationRequest, CallbackRequest, read_form
 from routeiq_plugin.mcp.oauth.service import OAuthGateway
-from routeiq_plugin.mcp.routes import TAG, admin_of
+from routeiq_plugin.mcp.routes import TAG, admin_of, caller_of
 
 _STAGE: Final = (
     "User does not have permission to create temporary mcp servers. "
@@ -44,7 +43,7 @@ def _add_browser(router: APIRouter, oauth: OAuthGateway) -> None:
     async def authorize(server_id: str, request: Request) -> Response:
         """Send the browser to the server's authorization server; with a key, or LiteLLM's dashboard's cookie."""
         asked = _query(request)
-        caller = await _caller_of(oauth, with_session_key(request))
+        caller = await caller_of(oauth.gateway, with_session_key(request))
         origin = await oauth.origin(caller, server_id)
         begun = await oauth.logins.begin(origin, AuthorizationRequest.read(asked))
         return _sent_off(begun)
@@ -84,7 +83,7 @@ def _add_client(router: APIRouter, oauth: OAuthGateway) -> None:
         """Exchange a code of ours, or refresh; the form and the answers are those of RFC 6749."""
 
         async def answer() -> Response:
-            caller = await _caller_of(oauth, request)
+            caller = await caller_of(oauth.gateway, request)
             origin = await oauth.origin(caller, server_id)
             form = read_form(request.scope[BODY])
             granted = await oauth.redemption.answer(origin, form, author_of(request, caller))
@@ -97,7 +96,7 @@ def _add_client(router: APIRouter, oauth: OAuthGateway) -> None:
         """Register a client that logs this key's user in (RFC 7591): a public one, which needs PKCE."""
 
         async def answer() -> Response:
-            caller = await _caller_of(oauth, request)
+            caller = await caller_of(oauth.gateway, request)
             origin = await oauth.origin(caller, server_id)
             body = json_body(request.scope[BODY])
             author = author_of(request, caller)
@@ -115,13 +114,6 @@ def _query(request: Request) -> list[tuple[str, str]]:
     query = request.query_params.multi_items()
     request.scope["query_string"] = b""
     return query
-
-
-async def _caller_of(oauth: OAuthGateway, request: Request) -> Caller:
-    caller = await authenticate(request, path=ANY_KEY)
-    await oauth.gateway.ready()
-    await caller.require_feature("mcp")
-    return caller
 
 
 def _sent_off(begun: Begun) -> Response:

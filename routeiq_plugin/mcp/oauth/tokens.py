@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from routeiq_plugin.errors import BackendError, InvalidFields, LoginRequired
 from routeiq_plugin.host.mcp_logins import GivenToken
@@ -18,6 +18,7 @@ from routeiq_plugin.mcp.model import Server
 from routeiq_plugin.mcp.oauth.discovery import Discovery
 from routeiq_plugin.mcp.oauth.grants import EARLY_SECONDS, SENDABLE, Granted, Grants, UnknownClient, bounded
 from routeiq_plugin.mcp.oauth.leases import Leases
+from routeiq_plugin.mcp.oauth.memory import Memory
 from routeiq_plugin.mcp.oauth.owners import digest
 from routeiq_plugin.mcp.oauth.providers import Provider, binding
 from routeiq_plugin.mcp.oauth.refusals import CodeRefused, OAuthRefused
@@ -99,6 +100,7 @@ class UserTokens:
         self._discovery = discovery
         self._registrations = registrations
         self._grants = grants
+        self.memory: Final = Memory(time.monotonic)
         self._refreshing: dict[tuple[str, str], asyncio.Task[Held | None]] = {}
 
     async def of(self, server: Server, owner: str) -> UserToken | None:
@@ -106,24 +108,35 @@ class UserTokens:
 
         Raises `BackendError` when it has ended and the authorization server does not answer.
         """
+        remembered = self.memory.get(server.server_id, owner)
+        if remembered is not None and remembered.payload.get("binding") == binding(server):
+            token = _read(remembered)
+            if not token.due(time.time()):
+                return token
+        generation = self.memory.generation
+        held = await self._usable(server, owner)
+        if held is not None:
+            self.memory.put(held, generation)
+        return None if held is None else _read(held)
+
+    async def _usable(self, server: Server, owner: str) -> Held | None:
         held = await self._held(server, owner)
         if held is None:
             return None
         if held.expires_at is not None:
             await self._store.replace(replace(held, expires_at=None))  # the server was staged, and is registered now
-            return await self.of(server, owner)
+            return await self._usable(server, owner)
         token = _read(held)
         if not token.due(time.time()):
-            return token
+            return held
         if token.refresh_token is None:
-            return token if token.usable(time.time()) else None
+            return held if token.usable(time.time()) else None
         try:
-            renewed = await self._renewed(server, held)
+            return await self._renewed(server, held)
         except BackendError:
             if token.usable(time.time()):
-                return token
+                return held
             raise
-        return None if renewed is None else _read(renewed)
 
     async def known(self, server: Server, owner: str) -> UserToken | None:
         """Return what a user holds for a server, of use or not; asks nobody."""
@@ -173,6 +186,7 @@ class UserTokens:
         entry = _audit("mcp.login.store", server.server_id, author, owner)
         if not await self._store.put(held, entry, code_id=code_id):
             raise CodeRefused
+        self.memory.forget(server.server_id, owner)
         return handle
 
     async def bring(self, server: Server, owner: str, given: GivenToken, author: Author) -> None:
@@ -200,6 +214,7 @@ class UserTokens:
             raise InvalidFields.of("refresh_token", "This login was made for another address; log in at this server")
         held = Held(server_id=server.server_id, owner=owner, kind=TokenKind.USER, payload=asdict(token))
         await self._store.put(held, _audit("mcp.login.store", server.server_id, author, owner))
+        self.memory.forget(server.server_id, owner)
         if server_id != server.server_id:
             await self.drop(server_id, owner, author)
 
@@ -226,6 +241,7 @@ class UserTokens:
         held = None if server is None else await self._held(server, owner)
         entry = _audit("mcp.login.drop", server_id, author, owner)
         dropped = await self._store.remove(server_id, owner, TokenKind.USER, entry)
+        self.memory.forget(server_id, owner)
         if dropped and held is not None and server is not None:
             await self._revoke(server, _read(held))
         return dropped
@@ -234,10 +250,12 @@ class UserTokens:
         """Forget the login that a replayed code was exchanged for (RFC 6749 section 4.1.2)."""
         entry = _audit("mcp.login.replay", server.server_id, author, owner)
         if await self._store.replayed(code_id, entry):
+            self.memory.forget(server.server_id)
             logger.warning("routeiq: an authorization code for MCP server %s came twice", server.name)
 
     async def distrust(self, server: Server, owner: str, access_token: str) -> None:
         """Note that the server refused a token before its end, so that it is refreshed at its next use."""
+        self.memory.forget(server.server_id, owner)
         held = await self._held(server, owner)
         if held is None:
             return
@@ -327,6 +345,7 @@ class UserTokens:
             object_id=held.server_id,
             details={"owner": held.owner, "why": why},
         )
+        self.memory.forget(held.server_id, held.owner)
         if await self._store.remove(held.server_id, held.owner, TokenKind.USER, entry, version=held.version):
             return None
         return await self._store.get(held.server_id, held.owner, TokenKind.USER)

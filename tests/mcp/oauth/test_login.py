@@ -9,6 +9,7 @@ import pytest
 from tests.mcp.oauth.conftest import DECLARED, Register
 from tests.mcp.oauth.flow import REDIRECT, Client, Pair, Pkce, query_of
 from tests.support.oauth_server import MACHINE_ID, MACHINE_SECRET, SCOPE, WHO, Upstream
+from tests.support.processes import wait_until
 from tests.support.proxy import Proxy
 
 
@@ -308,7 +309,8 @@ def test_the_users_token_is_used_on_the_next_call_of_that_user_alone(
     assert shown <= issued, "nothing but the tokens of the authorization server arrives"
 
     pair.call("DELETE", f"/v1/mcp/server/{server}/oauth-user-credential", key=client.key, at=pair.b)
-    assert _ask(client, server, at=pair.a).status_code == 401
+    assert _ask(client, server, at=pair.b).status_code == 401
+    wait_until(lambda: _ask(client, server, at=pair.a).status_code == 401, 30, "the other worker's hearing of it")
     assert _said(_ask(other, server, at=pair.a)) == "mallory"
 
 

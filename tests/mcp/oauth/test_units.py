@@ -8,11 +8,14 @@ from starlette.responses import Response
 from routeiq_plugin.host.auth import Caller
 from routeiq_plugin.mcp.model import Server
 from routeiq_plugin.mcp.oauth.logins import Begun, Cookie, cookie_name
+from routeiq_plugin.mcp.oauth.memory import SECONDS, Memory
 from routeiq_plugin.mcp.oauth.owners import owner_of
 from routeiq_plugin.mcp.oauth.providers import binding, is_machine, wants_login
 from routeiq_plugin.mcp.oauth.redirects import is_ours_or_local, is_registered, with_query
 from routeiq_plugin.mcp.oauth.requests import proves
 from routeiq_plugin.mcp.oauth.routes import _sent_off
+from routeiq_plugin.store.feed import Change, Resync
+from routeiq_plugin.store.oauth_tokens import KIND, Held, TokenKind
 
 pytestmark = pytest.mark.requirement("MCP-12")
 
@@ -121,3 +124,40 @@ def test_a_login_is_bound_to_where_it_was_made(field: str) -> None:
     assert binding(Server(fields, 1)) == binding(Server({**fields, "description": "new"}, 2))
     assert binding(Server(fields, 1)) != binding(Server({**fields, field: "https://other"}, 2))
     assert binding(Server(fields, 1)) != binding(Server({**fields, "credentials": {"client_id": "x"}}, 2))
+
+
+def test_what_is_remembered_ends_with_a_change_and_with_time() -> None:
+    clock = [0.0]
+    memory = Memory(lambda: clock[0])
+    held = Held(server_id="s", owner="user:alice", kind=TokenKind.USER, payload={})
+
+    memory.put(held, memory.generation)
+    assert memory.get("s", "user:alice") is held
+    assert memory.get("s", "user:bob") is None
+    memory.follow([Change(1, KIND, "other", "update"), Change(2, "agent", "s", "update")])
+    assert memory.get("s", "user:alice") is held
+    memory.follow([Change(3, KIND, "s", "delete")])
+    assert memory.get("s", "user:alice") is None
+
+    before = memory.generation
+    memory.forget("s")
+    memory.put(held, before)
+    assert memory.get("s", "user:alice") is None, "what was read before a change is not remembered after it"
+
+    memory.put(held, memory.generation)
+    clock[0] = SECONDS + 1
+    assert memory.get("s", "user:alice") is None
+
+    memory.put(held, memory.generation)
+    memory.follow(Resync(4))
+    assert memory.get("s", "user:alice") is None
+
+
+def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("routeiq_plugin.mcp.oauth.memory.MOST", 2)
+    memory = Memory(lambda: 0.0)
+
+    for owner in "abc":
+        memory.put(Held(server_id="s", owner=owner, kind=TokenKind.USER, payload={}), memory.generation)
+
+    assert [memory.get("s", owner) is not None for owner in "abc"] == [False, True, True]
