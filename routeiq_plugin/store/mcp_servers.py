@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from sqlmodel import col, select
+from sqlmodel import col, delete, select
 
 from routeiq_plugin.errors import CannotOpen, Conflict, InvalidRequest, NotFound
 from routeiq_plugin.store import audit as trail
@@ -16,7 +16,7 @@ from routeiq_plugin.store.agents import StaleVersion
 from routeiq_plugin.store.audit import AuditEntry
 from routeiq_plugin.store.engine import Database, UnitOfWork
 from routeiq_plugin.store.sealing import Sealer, open_mapping, seal_mapping
-from routeiq_plugin.store.tables import McpServerRow
+from routeiq_plugin.store.tables import McpServerRow, OAuthFlowRow, OAuthTokenRow
 
 KIND: Final = "mcp_server"
 """What followers and the audit trail call these objects."""
@@ -141,10 +141,15 @@ class McpServerStore:
         return self._record(row)
 
     async def delete(self, server_id: str, expected_version: int | None, audit: AuditEntry) -> None:
-        """Forget a server, whatever its version if None is expected; raises `NotFound` and `StaleVersion`."""
+        """Forget a server and the logins at it, whatever its version if None is expected.
+
+        Raises `NotFound` and `StaleVersion`.
+        """
         async with self._database.write() as unit:
             row = await _known(unit, server_id, expected_version)
             await unit.session.delete(row)
+            for table in (OAuthFlowRow, OAuthTokenRow):
+                await unit.session.exec(delete(table).where(col(table.server_id) == server_id))
             unit.changed(KIND, server_id, "delete")
             trail.record(unit, audit)
 
