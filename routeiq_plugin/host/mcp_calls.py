@@ -33,6 +33,7 @@ ROUTE: Final = "/mcp/call_tool"
 DEFAULT_SECONDS: Final = 60.0
 
 _MANAGER: Final = "litellm.proxy._experimental.mcp_server.mcp_server_manager"
+_CONTEXT: Final = "litellm.responses.mcp.request_context"
 _EXCEPTIONS: Final = "litellm.proxy._experimental.mcp_server.exceptions"
 _TRACEBACK_LINES: Final = 100
 _NEVER_SHOWN: Final = (b"x-mcp-",)
@@ -83,6 +84,8 @@ class HostedToolCall:
         self._logging = logging
         self._began = datetime.now()  # naive, as LiteLLM's own times, from which it is subtracted
         self._open = True
+        context = importlib.import_module(_CONTEXT).MCPRequestContext
+        self._guardrails = context.resolve_guardrail_context(data)
 
     @classmethod
     async def begin(cls, caller: Caller, request: Request, subject: ToolSubject, arguments: Json) -> Self:
@@ -136,7 +139,7 @@ class HostedToolCall:
             server=self._server,
             raw_headers=_shown_headers(self._data),
             litellm_logging_obj=self._logging,
-            guardrail_context=self._data,
+            guardrail_context=self._guardrails,
             tool=self._subject.definition,
         )
         return Checked(found.get("arguments", arguments), found.get("extra_headers") or {})
@@ -160,7 +163,7 @@ class HostedToolCall:
             hidden_params=base.HiddenParams(),
         )
         told = {
-            "guardrail_context": self._data,
+            "guardrail_context": self._guardrails,
             "name": self._subject.tool,
             "arguments": arguments,
             "server_name": self._server.name,
@@ -217,7 +220,7 @@ class HostedToolCall:
             proxy_logging_obj=proxy_server().proxy_logging_obj,
             raw_headers=dict(incoming),
             litellm_logging_obj=self._logging,
-            guardrail_context=self._data,
+            guardrail_context=self._guardrails,
         )
 
     async def _tool_error(self, message: str, ended: datetime) -> None:

@@ -189,7 +189,13 @@ def described(server: Server) -> Mapping[str, Any]:
 
 def server_named(fields: Mapping[str, Any]) -> str | None:
     """Read which server a request's body names, by id, alias or name; raises `InvalidRequest`."""
-    named = fields.get("server_id") or fields.get("server_name")
-    if named is not None and not isinstance(named, str):
-        raise InvalidRequest({"error": "invalid_request", "message": "server_id must be text", "field": "server_id"})
-    return named or None
+    for named in (fields.get("server_id"), fields.get("server_name")):
+        if named is None:
+            continue
+        if not isinstance(named, str):
+            raise InvalidRequest(
+                {"error": "invalid_request", "message": "server_id must be text", "field": "server_id"}
+            )
+        if named:
+            return named
+    return None
