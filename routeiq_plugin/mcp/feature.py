@@ -20,6 +20,7 @@ from routeiq_plugin.mcp.directory import ServerDirectory
 from routeiq_plugin.mcp.feeding import AddressCheck, OnFault
 from routeiq_plugin.mcp.health import Health
 from routeiq_plugin.mcp.imports import import_routes
+from routeiq_plugin.mcp.integrity import Integrity
 from routeiq_plugin.mcp.plane import DataPlane
 from routeiq_plugin.mcp.probing import SessionProber
 from routeiq_plugin.mcp.public import public_routes
@@ -32,6 +33,7 @@ from routeiq_plugin.store.engine import Database
 from routeiq_plugin.store.feed import Change, Resync
 from routeiq_plugin.store.mcp_health import McpHealthStore
 from routeiq_plugin.store.mcp_servers import KIND, McpServerStore
+from routeiq_plugin.store.mcp_tools import ToolPins
 from routeiq_plugin.store.public import MCP_SERVERS, PublicObjects
 from routeiq_plugin.store.sealing import Sealer
 
@@ -77,12 +79,13 @@ class McpFeature:
             on_fault=on_fault,
         )
         self.directory.listeners.append(self.health.forget)
-        self.gateway: Final = McpGateway(self.directory, self.health, public_url, ready)
+        self.gateway: Final = McpGateway(
+            self.directory, self.health, Integrity(ToolPins(database), enforced=settings.pin_tools), public_url, ready
+        )
         self.plane: Final = DataPlane(
             self.gateway,
             settings,
             clients,
-            database,
             StaticCredentials(key_header),
             timeout=timeout,
             key_header=key_header,

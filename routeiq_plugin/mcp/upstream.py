@@ -196,6 +196,15 @@ class Upstream:
             return NotCarriedOut(BackendError("the backend has forgotten the session"))
         return fault.error
 
+    def _of_opening(self, error: BaseException) -> RouteIQError:
+        """Find what kept a session from being opened; the SDK's task groups wrap it."""
+        for leaf in _leaves(error):
+            if isinstance(leaf, MCPError):
+                return self._translated(leaf)
+            if isinstance(leaf, RouteIQError):
+                return leaf
+        return backend_error(error) if isinstance(error, Exception) else BackendError("the call to the backend failed")
+
     async def _run(self, streams: AbstractAsyncContextManager[Any]) -> None:
         too_slow = asyncio.get_running_loop().call_later(OPEN_SECONDS, self._give_up)
         try:
@@ -214,8 +223,6 @@ class Upstream:
                     await self._closing.wait()
                 finally:
                     listening.cancel()
-        except MCPError as error:
-            self._failed(self._translated(error))
         except asyncio.CancelledError:
             self._failed(Unavailable("the session with the backend was dropped"))
             raise
@@ -223,7 +230,7 @@ class Upstream:
             self._failed(BackendError("the MCP server's process could not be started"))
         except BaseException as error:
             logger.debug("routeiq: an MCP session ended", exc_info=True)
-            self._failed(_of_opening(error))
+            self._failed(self._of_opening(error))
         finally:
             too_slow.cancel()
             self._closing.set()
@@ -326,13 +333,6 @@ async def _process(parameters: StdioServerParameters, name: str) -> AsyncIterato
     with Stderr(name, parameters.env or {}) as stderr:
         async with stdio_client(parameters, errlog=stderr.file) as streams:
             yield streams
-
-
-def _of_opening(error: BaseException) -> RouteIQError:
-    for inner in _leaves(error):
-        if isinstance(inner, RouteIQError):
-            return inner
-    return backend_error(error) if isinstance(error, Exception) else BackendError("the call to the backend failed")
 
 
 def _leaves(error: BaseException) -> list[BaseException]:

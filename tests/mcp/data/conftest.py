@@ -26,11 +26,11 @@ Shared = Callable[[Speaks], McpBackend]
 OwnBackend = Callable[..., McpBackend]
 
 
-def guardrail(name: str, cls: str, mode: str) -> dict[str, Any]:
-    """Declare one that runs only where a caller names it."""
+def guardrail(name: str, cls: str, mode: str, *, always: bool = False) -> dict[str, Any]:
+    """Declare one, which runs where a caller names it unless it always does."""
     return {
         "guardrail_name": name,
-        "litellm_params": {"guardrail": f"mcp_recorder.{cls}", "mode": [mode], "default_on": False},
+        "litellm_params": {"guardrail": f"mcp_recorder.{cls}", "mode": [mode], "default_on": always},
     }
 
 
@@ -42,8 +42,8 @@ CONFIG: Final = merge(
         "guardrails": [
             guardrail("blocking", "Blocking", "pre_mcp_call"),
             guardrail("late", "Late", "during_mcp_call"),
-            guardrail("masking", "Masking", "post_mcp_call"),
-            guardrail("blocking-answers", "Blocking", "post_mcp_call"),
+            guardrail("masking", "Masking", "post_mcp_call", always=True),
+            guardrail("blocking-answers", "Blocking", "post_mcp_call", always=True),
         ],
     },
 )

@@ -123,7 +123,7 @@ def build(options: Options, state: State) -> MCPServer:
         return kind * count
 
     for number in range(options.many):
-        server.add_tool(lambda: "many", name=f"tool_{number + 1}", description="One of many.")
+        server.add_tool(many, name=f"tool_{number + 1}", description="One of many.")
 
     @server.resource("note://" + options.name)
     def note() -> str:
@@ -150,6 +150,11 @@ def _page(result: Any, params: Any) -> Any:
     ends = begins + PAGE
     following = {"nextCursor": str(ends)} if ends < len(tools) else {}
     return {**result, "tools": tools[begins:ends], **following}
+
+
+def many() -> str:
+    """One of many."""
+    return "many"
 
 
 class Controlled:
