@@ -111,9 +111,9 @@ def parse_update(body: Any) -> Fields:
 
 
 def parse_whole(fields: Mapping[str, Any]) -> None:
-    """Check a merged configuration as if it were new; raises as `parse_new`.
+    """Check a configuration with its defaults, or one that was merged, as if it were new; raises as `parse_new`.
 
-    An update alone may name a command and no transport, which LiteLLM then does not compare with its allow-list.
+    A body may leave out the transport; LiteLLM then asks for no URL, and compares no command with its allow-list.
     """
     known = {name: value for name, value in fields.items() if name in NewMCPServerRequest.model_fields}
     _checked(_parsed(NewMCPServerRequest, {name: value for name, value in known.items() if value is not None}))

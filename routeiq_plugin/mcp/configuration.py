@@ -35,13 +35,6 @@ PATH_WORDS: Final = RESERVED_NAMES | {"mcp", "toolset", "v1"}
 SPECIAL_IDS: Final = frozenset({"all-team-mcpservers", "all-proxy-mcpservers", "no-mcp-servers"})
 """Ids that mean something in a grant."""
 
-_AS_EMPTY: Final[Mapping[str, Any]] = {
-    "allowed_tools": [],
-    "tool_name_to_display_name": {},
-    "tool_name_to_description": {},
-}
-"""Fields in which null means none of them."""
-
 STDIO_OFF: Final = (
     "transport: stdio servers are off on this proxy; an operator turns them on with `routeiq.mcp.stdio: true`"
 )
@@ -101,7 +94,7 @@ def merged(current: Mapping[str, Any], change: Fields) -> Fields:
             whole[name] = restore_headers(change[name], current.get(name) or {})
     if change.get("env_vars") is not None:
         whole["env_vars"] = host_servers.restore_variables(change["env_vars"], current.get("env_vars"))
-    return {name: _AS_EMPTY.get(name) if value is None else value for name, value in whole.items()}
+    return whole
 
 
 def resealed(record: McpServerRecord, change: Mapping[str, Any]) -> McpServerRecord:

@@ -194,6 +194,7 @@ class ServerDirectory:
         """Register a server; raises `InvalidRequest`, `AddressRefused` or, for a name or id in use, LiteLLM's 400."""
         given = config.get("server_id")
         server_id = str(uuid.uuid4()) if given is None else str(given)
+        host_servers.parse_whole(config)
         configuration.require_valid(server_id, config, stdio=self._stdio)
         if given is not None and await self._has(server_id):
             raise InvalidRequest({"error": _id_exists(server_id)})
