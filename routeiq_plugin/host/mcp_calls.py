@@ -25,6 +25,7 @@ from routeiq_plugin.errors import NotFound, RouteIQError, wire
 from routeiq_plugin.host.auth import Caller
 from routeiq_plugin.host.calls import capabilities
 from routeiq_plugin.host.departures import CLIENT_LEFT
+from routeiq_plugin.host.mcp_manager import manager
 from routeiq_plugin.host.process import proxy_server
 
 CALL_TYPE: Final = "call_mcp_tool"
@@ -32,7 +33,7 @@ ROUTE: Final = "/mcp/call_tool"
 """What LiteLLM calls the route in its failure hooks."""
 DEFAULT_SECONDS: Final = 60.0
 
-_MANAGER: Final = "litellm.proxy._experimental.mcp_server.mcp_server_manager"
+_CONTEXT: Final = "litellm.responses.mcp.request_context"
 _EXCEPTIONS: Final = "litellm.proxy._experimental.mcp_server.exceptions"
 _TRACEBACK_LINES: Final = 100
 _NEVER_SHOWN: Final = (b"x-mcp-",)
@@ -83,6 +84,8 @@ class HostedToolCall:
         self._logging = logging
         self._began = datetime.now()  # naive, as LiteLLM's own times, from which it is subtracted
         self._open = True
+        context = importlib.import_module(_CONTEXT).MCPRequestContext
+        self._guardrails = context.resolve_guardrail_context(data)
 
     @classmethod
     async def begin(cls, caller: Caller, request: Request, subject: ToolSubject, arguments: Json) -> Self:
@@ -103,7 +106,8 @@ class HostedToolCall:
                 proxy_logging_obj=module.proxy_logging_obj,
                 proxy_config=module.proxy_config,
                 route_type=CALL_TYPE,
-                **_without_guardrails(),
+                # Guardrails look at the tool call itself, a step later.
+                **_accepted(processor.common_processing_pre_call_logic, skip_guardrails=True),
             )
         except Exception as refused:
             await _fail(processor.data.get("litellm_logging_obj"), refused, began, caller.identity, processor.data)
@@ -127,7 +131,8 @@ class HostedToolCall:
 
         Raises LiteLLM's own refusal.
         """
-        found = await _manager().pre_call_tool_check(
+        check = manager().pre_call_tool_check
+        found = await check(
             name=self._subject.tool,
             arguments=arguments,
             server_name=self._server.name,
@@ -136,8 +141,8 @@ class HostedToolCall:
             server=self._server,
             raw_headers=_shown_headers(self._data),
             litellm_logging_obj=self._logging,
-            guardrail_context=self._data,
-            tool=self._subject.definition,
+            guardrail_context=self._guardrails,
+            **_accepted(check, tool=self._subject.definition),
         )
         return Checked(found.get("arguments", arguments), found.get("extra_headers") or {})
 
@@ -160,7 +165,7 @@ class HostedToolCall:
             hidden_params=base.HiddenParams(),
         )
         told = {
-            "guardrail_context": self._data,
+            "guardrail_context": self._guardrails,
             "name": self._subject.tool,
             "arguments": arguments,
             "server_name": self._server.name,
@@ -209,7 +214,7 @@ class HostedToolCall:
 
     async def delegate(self, arguments: Json, incoming: Mapping[str, str]) -> Any:
         """Let LiteLLM call the tool over a connection of its own, its hooks before and during the call included."""
-        return await _manager().call_tool(
+        return await manager().call_tool(
             server_name=self._server.name,
             name=self._subject.tool,
             arguments=arguments,
@@ -217,7 +222,7 @@ class HostedToolCall:
             proxy_logging_obj=proxy_server().proxy_logging_obj,
             raw_headers=dict(incoming),
             litellm_logging_obj=self._logging,
-            guardrail_context=self._data,
+            guardrail_context=self._guardrails,
         )
 
     async def _tool_error(self, message: str, ended: datetime) -> None:
@@ -257,20 +262,16 @@ class HostedToolCall:
 
 async def listed(server_id: str, caller: Caller, incoming: Mapping[str, str]) -> list[Any]:
     """List the tools of a server that LiteLLM connects to, as the SDK's types, without prefix."""
-    manager = _manager()
-    look = getattr(manager, "get_tools_from_server", None) or manager._get_tools_from_server
+    known = manager()
+    look = getattr(known, "get_tools_from_server", None) or known._get_tools_from_server
     found: list[Any] = await look(
         _server(server_id), add_prefix=False, raw_headers=dict(incoming), user_api_key_auth=caller.identity
     )
     return found
 
 
-def _manager() -> Any:
-    return importlib.import_module(_MANAGER).global_mcp_server_manager
-
-
 def _server(server_id: str) -> Any:
-    found = _manager().get_mcp_server_by_id(server_id)
+    found = manager().get_mcp_server_by_id(server_id)
     if found is None:
         raise NotFound({"error": "server_not_found", "message": f"MCP server '{server_id}' is not active"})
     return found
@@ -307,10 +308,10 @@ def _shown_headers(data: Json) -> dict[str, str]:
     return {str(name): str(value) for name, value in (asked.get("headers") or {}).items()}
 
 
-def _without_guardrails() -> Mapping[str, Any]:
-    """Guardrails look at the tool call itself, a step later; LiteLLM before 1.105 does not know the difference."""
-    logic = ProxyBaseLLMRequestProcessing.common_processing_pre_call_logic
-    return {"skip_guardrails": True} if "skip_guardrails" in inspect.signature(logic).parameters else {}
+def _accepted(function: Any, **arguments: Any) -> Mapping[str, Any]:
+    """Leave out arguments that LiteLLM's oldest supported version does not know."""
+    known = inspect.signature(function).parameters
+    return {name: value for name, value in arguments.items() if name in known}
 
 
 async def _fail(logging: Any, error: Exception, began: datetime, identity: Any, data: Json) -> None:

@@ -16,6 +16,7 @@ from routeiq_plugin.host.departures import unless_client_leaves
 from routeiq_plugin.host.requests import KEY, author_of, json_body
 from routeiq_plugin.mcp.access import Action
 from routeiq_plugin.mcp.catalog import FRESH_SECONDS, Offer
+from routeiq_plugin.mcp.failures import worded
 from routeiq_plugin.mcp.offers import Asked, ServerOffer, described, prefix_of
 from routeiq_plugin.mcp.plane import DataPlane
 from routeiq_plugin.mcp.prompts import PromptGet
@@ -138,7 +139,7 @@ def _listing(name: str, found: Sequence[ServerOffer], named: str | None) -> Mapp
     """
     failed = [each for each in found if each.error is not None]
     if named is not None and failed and failed[0].error is not None:
-        raise failed[0].error
+        raise worded(failed[0].error, failed[0].server.name)
     items = _items(found)
     told = "; ".join(f"{each.server.name}: {each.outcome['status']}" for each in failed)
     is_empty = bool(failed) and not items

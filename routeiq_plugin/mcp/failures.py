@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
-from routeiq_plugin.errors import BackendError, RouteIQError
+from routeiq_plugin.errors import BackendError, BackendRefused, BackendTimeout, InvalidRequest, RouteIQError
 
 METHOD_NOT_FOUND: Final = -32601
 INVALID_PARAMS: Final = -32602
@@ -39,6 +38,19 @@ class NotCarriedOut(RouteIQError):
         self.error = error
 
 
-def told(error: RouteIQError, server_name: str, kind: str) -> Mapping[str, Any]:
-    """Word a failure in the shape of LiteLLM's MCP errors: `{"error": kind, "message": text}`."""
-    return {"error": kind, "message": f"MCP server '{server_name}': {error.detail}"}
+def worded(error: RouteIQError, server_name: str) -> RouteIQError:
+    """Word a server's failure in the shape of LiteLLM's MCP errors, `{"error": kind, "message": text}`.
+
+    Arguments that the server refuses are the caller's (400), everything else is the server's; what is ours stays as it
+    is.
+    """
+    message = f"MCP server '{server_name}': {error.detail}"
+    if isinstance(error, ServerRefused) and error.code == INVALID_PARAMS:
+        return InvalidRequest({"error": "invalid_arguments", "message": message})
+    if isinstance(error, ServerRefused):
+        return BackendError({"error": "upstream_error", "message": message, "code": error.code})
+    if isinstance(error, BackendTimeout):
+        return BackendTimeout({"error": "timeout", "message": message})
+    if isinstance(error, BackendRefused):
+        return BackendRefused({"error": "upstream_unauthorized", "message": message}, error.status)
+    return BackendError({"error": "upstream_error", "message": message}) if isinstance(error, BackendError) else error

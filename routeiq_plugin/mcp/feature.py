@@ -20,6 +20,7 @@ from routeiq_plugin.mcp.directory import ServerDirectory
 from routeiq_plugin.mcp.feeding import OnFault
 from routeiq_plugin.mcp.health import Health
 from routeiq_plugin.mcp.imports import import_routes
+from routeiq_plugin.mcp.integrity import Integrity
 from routeiq_plugin.mcp.oauth.feature import OAuthFeature
 from routeiq_plugin.mcp.plane import DataPlane
 from routeiq_plugin.mcp.probing import SessionProber
@@ -33,6 +34,7 @@ from routeiq_plugin.store.engine import Database
 from routeiq_plugin.store.feed import Change, Resync
 from routeiq_plugin.store.mcp_health import McpHealthStore
 from routeiq_plugin.store.mcp_servers import KIND, McpServerStore
+from routeiq_plugin.store.mcp_tools import ToolPins
 from routeiq_plugin.store.public import MCP_SERVERS, PublicObjects
 from routeiq_plugin.store.sealing import Sealer
 
@@ -78,13 +80,14 @@ class McpFeature:
             on_fault=on_fault,
         )
         self.directory.listeners.append(self.health.forget)
-        self.gateway: Final = McpGateway(self.directory, self.health, public_url, ready)
+        self.gateway: Final = McpGateway(
+            self.directory, self.health, Integrity(ToolPins(database), enforced=settings.pin_tools), public_url, ready
+        )
         self.oauth: Final = OAuthFeature(self.gateway, database, sealer, clients, guard, on_fault=on_fault)
         self.plane: Final = DataPlane(
             self.gateway,
             settings,
             clients,
-            database,
             self.oauth.credentials(StaticCredentials(key_header)),
             timeout=timeout,
             key_header=key_header,

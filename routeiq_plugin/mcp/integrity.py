@@ -55,11 +55,14 @@ class Flags:
     new: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     approved: int = 0
+    is_compared: bool = False
+    """This worker has listed the server's tools since their approval, or its own start."""
 
     def rendered(self) -> Mapping[str, Any]:
         """Render for `mcp_info.routeiq`."""
         return {
             "approved_tools": self.approved,
+            "compared": self.is_compared,
             "changed_tools": list(self.changed[:MAX_NAMED]),
             "new_tools": list(self.new[:MAX_NAMED]),
             "removed_tools": list(self.removed[:MAX_NAMED]),
@@ -113,6 +116,7 @@ class Integrity:
             new=tuple(name for name, verdict in verdicts.items() if verdict is Verdict.NEW),
             removed=tuple(name for name in pins if name not in verdicts),
             approved=len(pins),
+            is_compared=True,
         )
 
     def flags(self, server: Server) -> Flags:

@@ -21,7 +21,6 @@ from routeiq_plugin.host.auth import Caller
 from routeiq_plugin.mcp.access import Action
 from routeiq_plugin.mcp.catalog import TTL_SECONDS, Catalog, Offer
 from routeiq_plugin.mcp.credentials import Credential, Credentials
-from routeiq_plugin.mcp.integrity import Integrity
 from routeiq_plugin.mcp.model import Server
 from routeiq_plugin.mcp.service import McpGateway
 from routeiq_plugin.mcp.sessions import Sessions
@@ -89,14 +88,13 @@ class Offers:
         sessions: Sessions,
         catalog: Catalog,
         credentials: Credentials,
-        integrity: Integrity,
         *,
         key_header: Callable[[], str | None],
     ) -> None:
         self.gateway = gateway
         self.sessions = sessions
         self.catalog = catalog
-        self.integrity = integrity
+        self.integrity = gateway.integrity
         self._credentials = credentials
         self._key_header = key_header
 
@@ -189,7 +187,13 @@ def described(server: Server) -> Mapping[str, Any]:
 
 def server_named(fields: Mapping[str, Any]) -> str | None:
     """Read which server a request's body names, by id, alias or name; raises `InvalidRequest`."""
-    named = fields.get("server_id") or fields.get("server_name")
-    if named is not None and not isinstance(named, str):
-        raise InvalidRequest({"error": "invalid_request", "message": "server_id must be text", "field": "server_id"})
-    return named or None
+    for named in (fields.get("server_id"), fields.get("server_name")):
+        if named is None:
+            continue
+        if not isinstance(named, str):
+            raise InvalidRequest(
+                {"error": "invalid_request", "message": "server_id must be text", "field": "server_id"}
+            )
+        if named:
+            return named
+    return None

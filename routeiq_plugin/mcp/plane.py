@@ -9,7 +9,6 @@ from routeiq_plugin.host.metrics import McpMetrics
 from routeiq_plugin.mcp.approval import Approvals
 from routeiq_plugin.mcp.catalog import Catalog
 from routeiq_plugin.mcp.credentials import Credentials
-from routeiq_plugin.mcp.integrity import Integrity
 from routeiq_plugin.mcp.model import Server
 from routeiq_plugin.mcp.offers import Offers
 from routeiq_plugin.mcp.prompts import Prompts
@@ -20,9 +19,8 @@ from routeiq_plugin.mcp.static_credentials import StaticCredentials
 from routeiq_plugin.mcp.tools import Tools
 from routeiq_plugin.outbound import Clients
 from routeiq_plugin.settings import MCPSettings
-from routeiq_plugin.store.engine import Database
 from routeiq_plugin.store.feed import Change, Resync
-from routeiq_plugin.store.mcp_tools import KIND, ToolPins
+from routeiq_plugin.store.mcp_tools import KIND
 
 
 class DataPlane:
@@ -33,20 +31,17 @@ class DataPlane:
         gateway: McpGateway,
         settings: MCPSettings,
         clients: Clients,
-        database: Database,
         credentials: Credentials,
         *,
         timeout: float,
         key_header: Callable[[], str | None],
     ) -> None:
         policy = Policy(timeout, settings.max_concurrent_per_server, settings.stdio)
-        self.integrity: Final = Integrity(ToolPins(database), enforced=settings.pin_tools)
+        self.integrity: Final = gateway.integrity
         self.sessions: Final = Sessions(clients, policy, self._changed)
         self.catalog: Final = Catalog(self.sessions)
         self._metrics: Final = McpMetrics(lambda server_id: gateway.directory.in_memory(server_id) is not None)
-        self.offers: Final = Offers(
-            gateway, self.sessions, self.catalog, credentials, self.integrity, key_header=key_header
-        )
+        self.offers: Final = Offers(gateway, self.sessions, self.catalog, credentials, key_header=key_header)
         self.approvals: Final = Approvals(self.integrity, self.catalog, StaticCredentials(key_header))
         self.tools: Final = Tools(self.offers, self._finished)
         self.resources: Final = Resources(self.offers)

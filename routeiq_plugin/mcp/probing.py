@@ -22,6 +22,7 @@ _SCHEMES: Final[Mapping[str, Callable[[str], tuple[str, str]]]] = {
 }
 """LiteLLM's ways to present a stored `auth_value`."""
 _REFUSED: Final = (401, 403)
+_FAILED: Final = 400
 
 
 class ClientFactory(Protocol):
@@ -42,27 +43,29 @@ class SessionProber:
     async def probe(self, server: Server, *, seconds: float) -> Probe:
         """Ask a server for its `initialize` answer; never raises but for a cancellation."""
         started = time.perf_counter()
-        refusals: list[int] = []
+        failed: list[int] = []
         try:
             async with asyncio.timeout(seconds):
                 if server.transport == "stdio":
                     status, error = await self._stock(server.server_id)
                     return Probe(_since(started), None if status == "healthy" else error or status)
-                await self._initialize(server, refusals)
+                await self._initialize(server, failed)
         except Exception as failure:  # noqa: BLE001  whatever kept it from answering, it is not well
-            if refusals and _needs_own_login(server):
+            if failed and failed[-1] in _REFUSED and _needs_own_login(server):
                 return Probe(_since(started), wants_login=True)
-            return Probe(error=_told(failure, refusals, seconds))
+            return Probe(error=_told(failure, failed, seconds))
         return Probe(_since(started))
 
-    async def _initialize(self, server: Server, refusals: list[int]) -> None:
+    async def _initialize(self, server: Server, failed: list[int]) -> None:
+        """Open a session; `failed` takes the statuses of what was refused, which the SDK keeps to itself."""
         from mcp.client.session import ClientSession
 
         client = self._clients.httpx2_client(_headers(server))
 
         async def note(response: Any) -> None:
-            if response.status_code in _REFUSED:
-                refusals.append(response.status_code)
+            opens = server.transport == "sse" or response.request.method == "POST"
+            if opens and response.status_code >= _FAILED:
+                failed.append(response.status_code)
 
         client.event_hooks["response"].append(note)
         async with AsyncExitStack() as stack:
@@ -102,12 +105,14 @@ def _needs_own_login(server: Server) -> bool:
     return server.auth_type != "none" and not server.credentials.get("auth_value")
 
 
-def _told(failure: BaseException, refusals: list[int], seconds: float) -> str:
+def _told(failure: BaseException, failed: list[int], seconds: float) -> str:
     """Say what went wrong without any address."""
-    if refusals:
-        return f"the server refused the gateway's credentials (HTTP {refusals[-1]})"
     if isinstance(failure, TimeoutError):
         return f"no answer within {seconds:g} seconds"
+    if failed and failed[-1] in _REFUSED:
+        return f"the server refused the gateway's credentials (HTTP {failed[-1]})"
+    if failed:
+        return f"the server answered with HTTP status {failed[-1]}"
     return str(backend_error(failure).detail)
 
 

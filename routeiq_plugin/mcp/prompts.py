@@ -8,7 +8,7 @@ from typing import Any
 
 from routeiq_plugin.errors import BackendError, InvalidRequest, NotFound
 from routeiq_plugin.mcp.catalog import FRESH_SECONDS, TTL_SECONDS, Offer
-from routeiq_plugin.mcp.failures import INVALID_PARAMS, ServerRefused, told
+from routeiq_plugin.mcp.failures import worded
 from routeiq_plugin.mcp.model import Server
 from routeiq_plugin.mcp.offers import Asked, Offers, ServerOffer, prefix_of, server_named, without_prefix
 
@@ -62,10 +62,8 @@ class Prompts:
         credential = await self._offers.credential(asked, server)
         try:
             return await self._offers.sessions.call(server, credential, get_prompt(prompt.name, wanted.arguments))
-        except ServerRefused as error:
-            if error.code == INVALID_PARAMS:
-                raise InvalidRequest(told(error, server.name, "invalid_arguments")) from error
-            raise BackendError({**told(error, server.name, "upstream_error"), "code": error.code}) from error
+        except BackendError as error:
+            raise worded(error, server.name) from error
 
     async def _target(self, asked: Asked, wanted: PromptGet) -> tuple[Server, Any]:
         servers = await self._offers.servers(asked, wanted.server)
@@ -79,7 +77,7 @@ class Prompts:
                 message = f"Prompt '{wanted.name}' is offered by several MCP servers; send server_id, or one of {names}"
                 raise InvalidRequest({"error": "ambiguous_prompt", "message": message, "field": "name"})
             if len(offers) == 1 and offers[0].error is not None:
-                raise offers[0].error
+                raise worded(offers[0].error, offers[0].server.name)
         raise NotFound({"error": "prompt_not_found", "message": f"Prompt '{wanted.name}' not found"})
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from routeiq_plugin.errors import BackendError, InvalidRequest, NotFound, RouteIQError
 from routeiq_plugin.mcp.catalog import FRESH_SECONDS, TTL_SECONDS, Offer
-from routeiq_plugin.mcp.failures import INVALID_PARAMS, RESOURCE_NOT_FOUND, ServerRefused, told
+from routeiq_plugin.mcp.failures import INVALID_PARAMS, RESOURCE_NOT_FOUND, ServerRefused, worded
 from routeiq_plugin.mcp.model import Server
 from routeiq_plugin.mcp.offers import Asked, Offers, ServerOffer, server_named
 
@@ -72,10 +72,10 @@ class Resources:
         credential = await self._offers.credential(asked, server)
         try:
             return await self._offers.sessions.call(server, credential, read_resource(wanted.uri))
-        except ServerRefused as error:
-            if error.code in (INVALID_PARAMS, RESOURCE_NOT_FOUND):
+        except BackendError as error:
+            if isinstance(error, ServerRefused) and error.code in (INVALID_PARAMS, RESOURCE_NOT_FOUND):
                 raise _unknown(wanted.uri) from error
-            raise BackendError({**told(error, server.name, "upstream_error"), "code": error.code}) from error
+            raise worded(error, server.name) from error
 
     async def _owner(self, asked: Asked, wanted: ResourceRead) -> Server:
         servers = await self._offers.servers(asked, wanted.server)
@@ -92,7 +92,7 @@ class Resources:
                     raise _ambiguous(wanted.uri, owners)
                 errors = [each.error for each in found if each.error is not None]
         if errors and len(servers) == 1:
-            raise errors[0]
+            raise worded(errors[0], servers[0].name)
         raise _unknown(wanted.uri)
 
 

@@ -59,7 +59,9 @@ def _add_lists(router: APIRouter, gateway: McpGateway) -> None:
         known = await gateway.health.last()
         published = gateway.directory.public_ids()
         shown = [
-            schemas.rendered(each, caller, known.get(each.server_id), published=published)
+            schemas.rendered(
+                each, caller, known.get(each.server_id), published=published, flags=gateway.integrity.flags(each)
+            )
             for each in sorted(servers, key=_display_order)
         ]
         return JSONResponse(shown)
@@ -194,7 +196,10 @@ def _answered(
     include_reachability: bool = False,
 ) -> Response:
     published = gateway.directory.public_ids()
-    body = schemas.rendered(server, caller, condition, published=published, include_reachability=include_reachability)
+    flags = gateway.integrity.flags(server)
+    body = schemas.rendered(
+        server, caller, condition, published=published, flags=flags, include_reachability=include_reachability
+    )
     return JSONResponse(body, status, headers={"ETag": server.etag} if server.etag else None)
 
 

@@ -8,10 +8,13 @@ from typing import Any
 from routeiq_plugin.host import mcp_servers as host_servers
 from routeiq_plugin.host.auth import Caller
 from routeiq_plugin.host.mcp_servers import Fields
+from routeiq_plugin.mcp.integrity import Flags
 from routeiq_plugin.mcp.model import Server
 from routeiq_plugin.store.mcp_health import McpCondition
 
 UNKNOWN = "unknown"
+OURS = "routeiq"
+"""Key of `mcp_info` under which we tell what LiteLLM has no word for."""
 
 
 def rendered(
@@ -20,10 +23,12 @@ def rendered(
     condition: McpCondition | None,
     *,
     published: tuple[str, ...],
+    flags: Flags,
     include_reachability: bool = False,
 ) -> Fields:
     """Render a server in LiteLLM's `LiteLLM_MCPServerTable` as this caller may see it."""
-    fields = {**server.fields, **_hub(server, published), **_health(condition, include_reachability)}
+    info = _info(server, published, flags if caller.has_admin_view else None)
+    fields = {**server.fields, **info, **_health(condition, include_reachability)}
     fields = host_servers.redacted(fields)
     if caller.is_restricted:
         fields = host_servers.for_restricted(fields)
@@ -32,11 +37,17 @@ def rendered(
     return host_servers.answer(fields)
 
 
-def _hub(server: Server, published: tuple[str, ...]) -> Fields:
-    """Tell in `mcp_info` whether the hub shows it, as LiteLLM does; what was registered there does not count."""
+def _info(server: Server, published: tuple[str, ...], flags: Flags | None) -> Fields:
+    """Tell in `mcp_info` whether the hub shows it, as LiteLLM does, and to admins how its tools compare.
+
+    What was registered there does not count.
+    """
     is_public = host_servers.is_public(server.server_id, server.fields, published)
     explicit = is_public and server.server_id in published
     info = {**(server.fields.get("mcp_info") or {}), "is_public": is_public, "is_public_explicit": explicit}
+    info.pop(OURS, None)
+    if flags is not None and server.is_ours:
+        info[OURS] = flags.rendered()
     return {"mcp_info": info}
 
 

@@ -11,6 +11,7 @@ from routeiq_plugin.host.mcp_grants import allowed_tools
 from routeiq_plugin.mcp.access import Action, decide, refusal
 from routeiq_plugin.mcp.directory import ServerDirectory
 from routeiq_plugin.mcp.health import Health
+from routeiq_plugin.mcp.integrity import Integrity
 from routeiq_plugin.mcp.model import Server
 
 
@@ -20,6 +21,7 @@ class McpGateway:
 
     directory: ServerDirectory
     health: Health
+    integrity: Integrity
     public_url: str | None
     ready: Callable[[], Awaitable[None]]
     """Returns when the registry is loaded; raises `Unavailable` when that takes too long."""

@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Mapping
 from types import TracebackType
-from typing import IO, Final, Self
+from typing import Final, Self, TextIO
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ class Stderr:
         self._rest = b""
         self._reader, writer = os.pipe()
         os.set_blocking(self._reader, False)
-        self.file: IO[str] = os.fdopen(writer, "w")
+        self.file: TextIO = os.fdopen(writer, "w")
 
     def __enter__(self) -> Self:
         asyncio.get_running_loop().add_reader(self._reader, self._read)

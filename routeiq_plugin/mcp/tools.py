@@ -14,7 +14,7 @@ from routeiq_plugin.errors import BackendError, BackendTimeout, Forbidden, Inval
 from routeiq_plugin.host import mcp_calls
 from routeiq_plugin.host.mcp_calls import HostedToolCall, ToolSubject
 from routeiq_plugin.mcp.catalog import FRESH_SECONDS, TTL_SECONDS, Offer
-from routeiq_plugin.mcp.failures import INVALID_PARAMS, ServerRefused, told
+from routeiq_plugin.mcp.failures import ServerRefused, worded
 from routeiq_plugin.mcp.model import Server
 from routeiq_plugin.mcp.offers import Asked, Offers, ServerOffer, is_delegated, prefix_of, server_named, without_prefix
 from routeiq_plugin.mcp.validation import Schemas
@@ -94,11 +94,9 @@ class Tools:
             seconds = self.offers.sessions.policy.seconds(target.server)
             detail = {"error": "timeout", "message": f"MCP tool call timed out after {seconds}s"}
             raise BackendTimeout(detail) from error
-        except ServerRefused as error:
-            outcome = "refused"
-            raise _of_refusal(error, target) from error
         except BackendError as error:
-            raise type(error)(told(error, target.server.name, "upstream_error")) from error
+            outcome = "refused" if isinstance(error, ServerRefused) else "error"
+            raise worded(error, target.server.name) from error
         except (Forbidden, InvalidRequest):
             outcome = "rejected"
             raise
@@ -178,7 +176,7 @@ class Tools:
             if isinstance(found, Target):
                 return found
             if found is not None:
-                raise type(found)(told(found, server.name, "upstream_error")) if type(found) is BackendError else found
+                raise found
         message = f"Tool '{name}' not found on MCP server '{server.name}'"
         raise NotFound({"error": "tool_not_found", "message": message})
 
@@ -188,7 +186,7 @@ class Tools:
             try:
                 tools = await self.offers.of(asked, server, Offer.TOOLS, max_age=max_age)
             except RouteIQError as error:
-                return error
+                return worded(error, server.name)
             tool = next((each for each in tools if each.name == name), None)
             if tool is not None:
                 return Target(server, tool)
@@ -199,13 +197,6 @@ def _ambiguous(name: str, targets: Sequence[Target]) -> InvalidRequest:
     names = ", ".join(f"'{prefix_of(each.server)}{each.tool.name}'" for each in targets)
     message = f"Tool '{name}' is offered by several MCP servers; send server_id, or one of {names}"
     return InvalidRequest({"error": "ambiguous_tool", "message": message, "field": "name"})
-
-
-def _of_refusal(error: ServerRefused, target: Target) -> RouteIQError:
-    """Word a JSON-RPC error: arguments that the server refuses are the caller's, everything else is the server's."""
-    if error.code == INVALID_PARAMS:
-        return InvalidRequest(told(error, target.server.name, "invalid_arguments"))
-    return BackendError({**told(error, target.server.name, "upstream_error"), "code": error.code})
 
 
 async def _together(calling: Awaitable[Any], moderating: Awaitable[Any]) -> Any:

@@ -77,6 +77,7 @@ class Upstream:
         self.opened_at = self.used_at = time.monotonic()
         self.in_flight = 0
         self.retired = False
+        self._gives_up_on_silence = False
         self._changed = changed
         self._client: Any = None
         self._fault: Fault | None = None
@@ -96,7 +97,7 @@ class Upstream:
     ) -> Self:
         """Begin a session over streamable HTTP."""
         client = clients.session_client(headers, seconds=seconds)
-        streams = streamable_http_client(server.url or "", http_client=client, max_sse_event_size=clients.max_bytes)
+        streams = streamable_http_client(server.url or "", http_client=client, max_sse_event_size=None)
         return cls(changed)._begin(streams, client)
 
     @classmethod
@@ -105,8 +106,13 @@ class Upstream:
     ) -> Self:
         """Begin a session over HTTP with SSE, the transport of 2024-11-05."""
         upstream = cls(changed)
+        upstream._gives_up_on_silence = True  # messages go out one after the other, and one may be stuck
         client = clients.session_client(headers, seconds=seconds, broken=upstream.fail)
-        streams = sse_client(server.url or "", httpx_client_factory=lambda **_ignored: client)
+
+        def same_client(*_: Any, **__: Any) -> Any:
+            return client
+
+        streams = sse_client(server.url or "", httpx_client_factory=same_client)
         return upstream._begin(streams, client)
 
     @classmethod
@@ -144,19 +150,31 @@ class Upstream:
                 BackendError: the server, or the way to it, failed; the request may have been carried out.
         """
         self.in_flight += 1
+        task = asyncio.create_task(self._sent(send))
+        task.add_done_callback(self._ended)
         try:
-            async with asyncio.timeout(seconds):
-                session = await asyncio.shield(self._ready)
-                return await send(session)
-        except TimeoutError:
-            raise BackendTimeout("the backend did not answer in time") from None
+            # Not a timeout around the task: giving up takes the SDK as long as telling the server of it does.
+            await asyncio.wait({task}, timeout=seconds)
+        finally:
+            task.cancel()
+        if not task.done():
+            self.retired = self.retired or self._gives_up_on_silence
+            raise BackendTimeout("the backend did not answer in time")
+        return task.result()
+
+    async def _sent(self, send: Request[T]) -> T:
+        try:
+            return await send(await asyncio.shield(self._ready))
         except MCPError as error:
             raise self._translated(error) from None
         except ValidationError:
             raise BackendError("the backend's answer is not what the protocol says it must be") from None
-        finally:
-            self.in_flight -= 1
-            self.used_at = time.monotonic()
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self.in_flight -= 1
+        self.used_at = time.monotonic()
+        if not task.cancelled():
+            task.exception()
 
     async def aclose(self) -> None:
         """Say goodbye within `CLOSE_SECONDS`, then drop the connection; calls in flight fail."""
@@ -178,6 +196,15 @@ class Upstream:
             return NotCarriedOut(BackendError("the backend has forgotten the session"))
         return fault.error
 
+    def _of_opening(self, error: BaseException) -> RouteIQError:
+        """Find what kept a session from being opened; the SDK's task groups wrap it."""
+        for leaf in _leaves(error):
+            if isinstance(leaf, MCPError):
+                return self._translated(leaf)
+            if isinstance(leaf, RouteIQError):
+                return leaf
+        return backend_error(error) if isinstance(error, Exception) else BackendError("the call to the backend failed")
+
     async def _run(self, streams: AbstractAsyncContextManager[Any]) -> None:
         too_slow = asyncio.get_running_loop().call_later(OPEN_SECONDS, self._give_up)
         try:
@@ -196,8 +223,6 @@ class Upstream:
                     await self._closing.wait()
                 finally:
                     listening.cancel()
-        except MCPError as error:
-            self._failed(self._translated(error))
         except asyncio.CancelledError:
             self._failed(Unavailable("the session with the backend was dropped"))
             raise
@@ -205,7 +230,7 @@ class Upstream:
             self._failed(BackendError("the MCP server's process could not be started"))
         except BaseException as error:
             logger.debug("routeiq: an MCP session ended", exc_info=True)
-            self._failed(_of_opening(error))
+            self._failed(self._of_opening(error))
         finally:
             too_slow.cancel()
             self._closing.set()
@@ -229,14 +254,15 @@ class Upstream:
         capabilities = client.server_capabilities
         if client.protocol_version not in MODERN_PROTOCOL_VERSIONS or capabilities is None:
             return
-        wanted = {
-            f"{kind}_list_changed": bool(getattr(getattr(capabilities, kind), "list_changed", False))
-            for kind in _LISTS.values()
-        }
-        if not any(wanted.values()):
+        tools, resources, prompts = (
+            bool(getattr(getattr(capabilities, kind), "list_changed", False)) for kind in _LISTS.values()
+        )
+        if not (tools or resources or prompts):
             return
         try:
-            async with listen(client, **wanted) as changes:
+            async with listen(
+                client, tools_list_changed=tools, resources_list_changed=resources, prompts_list_changed=prompts
+            ) as changes:
                 async for change in changes:
                     self._changed(type(change).__name__.removesuffix("ListChanged").lower())
         except (MCPError, SubscriptionLost, RuntimeError, TimeoutError) as ended:
@@ -307,13 +333,6 @@ async def _process(parameters: StdioServerParameters, name: str) -> AsyncIterato
     with Stderr(name, parameters.env or {}) as stderr:
         async with stdio_client(parameters, errlog=stderr.file) as streams:
             yield streams
-
-
-def _of_opening(error: BaseException) -> RouteIQError:
-    for inner in _leaves(error):
-        if isinstance(inner, RouteIQError):
-            return inner
-    return backend_error(error) if isinstance(error, Exception) else BackendError("the call to the backend failed")
 
 
 def _leaves(error: BaseException) -> list[BaseException]:

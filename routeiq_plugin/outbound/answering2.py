@@ -7,6 +7,7 @@ Imported, like `transports2`, only when a client of httpx2 is first asked for.
 from __future__ import annotations
 
 import json
+import logging
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Final
@@ -19,6 +20,8 @@ from routeiq_plugin.outbound.failures import backend_error
 from routeiq_plugin.outbound.faults import Fault, Reach
 from routeiq_plugin.outbound.headers import added
 
+logger = logging.getLogger(__name__)
+
 CODE: Final = -32099
 """JSON-RPC code of a fault (JSON-RPC 2.0 section 5.1: left to implementations)."""
 SESSION: Final = "mcp-session-id"
@@ -28,6 +31,7 @@ LISTEN: Final = "subscriptions/listen"
 
 _EVENTS: Final = "text/event-stream"
 _JSON: Final = "application/json"
+_UNAUTHORIZED: Final = frozenset({401, 403})
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _KEEPS_METHOD: Final = frozenset({307, 308})
 _SECRET: Final = secrets.token_hex(16)
@@ -61,6 +65,8 @@ class AnsweringTransport(httpx2.AsyncBaseTransport):
             request.headers[name] = value
         if request.method != "POST" or _method(request) == LISTEN:
             _be_patient(request)
+        if request.method == "DELETE":
+            return await self._farewell(request)
         if request.method != "POST":
             return await self._inner.handle_async_request(request)
         try:
@@ -69,14 +75,21 @@ class AnsweringTransport(httpx2.AsyncBaseTransport):
             return self._answer(request, _of_sending(failure))
         return await self._received(request, response)
 
+    async def _farewell(self, request: httpx2.Request) -> httpx2.Response:
+        """End a session; what the backend says to that changes nothing."""
+        try:
+            response = await self._inner.handle_async_request(request)
+            await response.aclose()
+        except Exception as failure:  # noqa: BLE001
+            logger.debug("routeiq: a backend did not hear that its session ends (%s)", type(failure).__name__)
+        return httpx2.Response(204)
+
     async def _received(self, request: httpx2.Request, response: httpx2.Response) -> httpx2.Response:
         call_id = _call_id(request)
-        if response.is_success and (call_id is None or self._broken is not None):
-            return response
-        if self._broken is None and _is_followed(request, response):
+        if (response.is_success and call_id is None) or (self._broken is None and _is_followed(request, response)):
             return response
         kind = response.headers.get("content-type", "").lower()
-        if response.is_success and kind.startswith(_EVENTS):
+        if response.is_success and kind.startswith(_EVENTS) and self._broken is None:
             response.stream = _Events(response.stream, call_id)
             return response
         try:
@@ -85,10 +98,20 @@ class AnsweringTransport(httpx2.AsyncBaseTransport):
             return self._answer(request, Fault.of(backend_error(failure), Reach.SENT))
         finally:
             await response.aclose()
-        fault = _of_answer(request, response.status_code, kind, body)
-        if fault is not None:
-            return self._answer(request, fault)
-        return httpx2.Response(response.status_code, headers={"content-type": kind, **_session(response)}, content=body)
+        if response.is_success and self._broken is not None:
+            return httpx2.Response(202)
+        message = _message(body) if kind.startswith(_JSON) else None
+        is_lost = response.status_code == 404 and SESSION in request.headers
+        is_answer = _is_answer(message, call_id) and not is_lost and response.status_code not in _UNAUTHORIZED
+        fault = None if is_answer else _of_status(request, response.status_code)
+        return self._passed_on(response, message, call_id) if fault is None else self._answer(request, fault)
+
+    def _passed_on(self, response: httpx2.Response, message: Any, call_id: Any) -> httpx2.Response:
+        """Pass an answer on; one that was refused before its id was read has none of its own."""
+        content = json.dumps({**message, "id": call_id}).encode()
+        return httpx2.Response(
+            response.status_code, headers={"content-type": _JSON, **_session(response)}, content=content
+        )
 
     def _answer(self, request: httpx2.Request, fault: Fault) -> httpx2.Response:
         call_id = _call_id(request)
@@ -112,7 +135,8 @@ class _Events(httpx2.AsyncByteStream):
                 yield chunk
         except Exception as failure:  # noqa: BLE001
             error = _error(self._call_id, Fault.of(backend_error(failure), Reach.SENT))
-            yield b"\n\nevent: message\ndata: " + error + b"\n\n"
+            # Whatever event was being sent is given a name that nobody listens to, and then ends.
+            yield b"\nevent: broken\n\nevent: message\ndata: " + error + b"\n\n"
 
     async def aclose(self) -> None:
         await self._stream.aclose()
@@ -137,27 +161,29 @@ def _of_sending(failure: Exception) -> Fault:
     return Fault.of(known, reach)
 
 
-def _of_answer(request: httpx2.Request, status: int, kind: str, body: bytes) -> Fault | None:
-    """Judge a whole answer; None for JSON-RPC, of whatever status, which the SDK reads."""
+def _is_answer(message: Any, call_id: Any) -> bool:
+    """Tell whether this is the JSON-RPC answer to the request, which the SDK reads whatever its HTTP status is."""
+    if not isinstance(message, dict) or message.get("jsonrpc") != "2.0":
+        return False
+    return message.get("id") == call_id if "result" in message else "error" in message
+
+
+def _of_status(request: httpx2.Request, status: int) -> Fault:
+    """Judge an answer that is not JSON-RPC."""
     if status == 404 and SESSION in request.headers:
         return Fault.of_status(status, Reach.NO_SESSION)
-    if status in (401, 403):
-        return Fault.of_status(status)
     if status in _REDIRECTS:
         return Fault("the backend redirects to another address, which is not followed", status=status)
-    if kind.startswith(_JSON) and _is_jsonrpc(body):
-        return None
     if status >= 300:
         return Fault.of_status(status)
-    return Fault("the backend's answer is not JSON-RPC")
+    return Fault("the backend's answer is not JSON-RPC, or not to this request")
 
 
-def _is_jsonrpc(body: bytes) -> bool:
+def _message(body: bytes) -> Any:
     try:
-        message = json.loads(body)
+        return json.loads(body)
     except (ValueError, RecursionError):
-        return False
-    return isinstance(message, dict) and message.get("jsonrpc") == "2.0" and ("result" in message or "error" in message)
+        return None
 
 
 def _is_followed(request: httpx2.Request, response: httpx2.Response) -> bool:

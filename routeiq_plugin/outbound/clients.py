@@ -71,11 +71,6 @@ class Clients:
         transport = answering2.AnsweringTransport(self._guarded2(), broken)
         return self._client2(transport, headers, self._timeout if seconds is None else seconds, None)
 
-    @property
-    def max_bytes(self) -> int:
-        """Largest answer, or event, that is read."""
-        return self._limits.max_bytes
-
     def _client2(
         self,
         transport: httpx2.AsyncBaseTransport,

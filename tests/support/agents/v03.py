@@ -22,7 +22,7 @@ from a2a.server.tasks import (
 from a2a.types import AgentCapabilities, AgentCard, AgentSkill, Part, TaskState, TextPart
 from a2a.utils import new_agent_text_message, new_task
 
-from tests.support.agents.controls import Controls, listen, serve
+from tests.support.agents.controls import Controlled, Controls, listen, serve
 from tests.support.agents.scenario import Kind, Options, Step, scenario_for
 
 _STATES: dict[Kind, Any] = {
@@ -104,7 +104,7 @@ def main(options: Options) -> None:
     )
     public = card(options, url)
     application = A2AStarletteApplication(public, handler, extended_agent_card=extended(public))
-    serve(application.build(), controls, listener, url)
+    serve(Controlled(application.build(), controls), listener, url)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from a2a.server.tasks import (
 from a2a.types.a2a_pb2 import AgentCapabilities, AgentCard, AgentInterface, AgentSkill, Part, TaskState
 from starlette.applications import Starlette
 
-from tests.support.agents.controls import Controls, listen, serve
+from tests.support.agents.controls import Controlled, Controls, listen, serve
 from tests.support.agents.scenario import Kind, Options, Step, scenario_for
 
 _STATES = {
@@ -110,7 +110,7 @@ def main(options: Options) -> None:
         *create_agent_card_routes(public),
         *create_jsonrpc_routes(handler, "/", enable_v0_3_compat=options.compat),
     ]
-    serve(Starlette(routes=routes), controls, listener, url)
+    serve(Controlled(Starlette(routes=routes), controls), listener, url)
 
 
 if __name__ == "__main__":
