@@ -76,7 +76,8 @@ def _add_client(router: APIRouter, oauth: OAuthGateway) -> None:
         body = json_body(request.scope[BODY])
         server = await oauth.staged.stage(body, owner_of(caller), author_of(request, caller))
         published = oauth.gateway.directory.public_ids()
-        return JSONResponse(schemas.rendered(server, caller, None, published=published))
+        flags = oauth.gateway.integrity.flags(server)
+        return JSONResponse(schemas.rendered(server, caller, None, published=published, flags=flags))
 
     @router.post("/v1/mcp/server/oauth/{server_id}/token", summary="Fetch an MCP server's token", dependencies=[KEY])
     async def token(server_id: str, request: Request) -> Response:
