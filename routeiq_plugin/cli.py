@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     export = commands.add_parser(
         "export",
         parents=[common],
-        help="write our agents as the agents: section of a LiteLLM config",
+        help="write our agents and MCP servers as agents: and mcp_servers: of a LiteLLM config",
         description="Secrets become os.environ/NAME; their values go to --env-file, readable by its owner alone.",
     )
     export.add_argument("--output", type=Path, help="write here instead of to standard output")
@@ -126,11 +126,13 @@ async def _export(options: argparse.Namespace) -> int:
     from routeiq_plugin.operations.export import export
     from routeiq_plugin.store.agents import AgentStore
     from routeiq_plugin.store.engine import Database
+    from routeiq_plugin.store.mcp_servers import McpServerStore
 
     config = configfile.read(options.config)
     database = Database(config.settings.database_url, create=False)
     try:
-        exported = export(await AgentStore(database, SaltKeySealer(lambda: config.sealing_key)).all())
+        sealer = SaltKeySealer(lambda: config.sealing_key)
+        exported = export(await AgentStore(database, sealer).all(), await McpServerStore(database, sealer).all())
     finally:
         await database.close()
     if options.output is None:

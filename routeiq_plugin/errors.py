@@ -9,15 +9,18 @@ RouteIQError
 │   ├── InvalidFields         well-formed JSON with wrong, missing or unknown fields
 │   └── AddressRefused        a URL that the outbound guard will not call
 ├── Unauthenticated
+├── LoginRequired             an upstream wants the caller's own login; says where to get it
 ├── Forbidden
 ├── NotFound
 ├── Conflict                  duplicates and lost races
 │   └── PreconditionFailed    `If-Match` names a version that is no longer current
 ├── BodyTooLarge
+├── TooManyRequests           the caller asks for more than its share: carries `Retry-After`
 ├── Unavailable               ours, and for now: carries `Retry-After`
 │   └── CannotOpen            a secret was sealed with another key
 └── BackendError              theirs
 ├── BackendTimeout
+├── BackendRefused            it wants other credentials
 └── BackendResponseTooLarge
 """
 
@@ -90,6 +93,20 @@ class Unauthenticated(RouteIQError):
         return {"WWW-Authenticate": "Bearer"}
 
 
+class LoginRequired(RouteIQError):
+    """The caller has to log in at an upstream's authorization server (RFC 9728 section 5.1)."""
+
+    def __init__(self, detail: Any, resource_metadata: str) -> None:
+        super().__init__(detail)
+        self.resource_metadata = resource_metadata
+        """URL of the protected resource's metadata document."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The challenge that MCP clients follow."""
+        return {"WWW-Authenticate": f'Bearer resource_metadata="{self.resource_metadata}"'}
+
+
 class Forbidden(RouteIQError):
     """A known key that may not do this."""
 
@@ -110,9 +127,7 @@ class BodyTooLarge(RouteIQError):
     """The request body exceeds what we read into memory."""
 
 
-class Unavailable(RouteIQError):
-    """We cannot serve this for now; the same request may succeed after `retry_after` seconds."""
-
+class _RetryLater(RouteIQError):
     def __init__(self, detail: Any, retry_after: float = 1.0) -> None:
         super().__init__(detail)
         self.retry_after = retry_after
@@ -121,6 +136,14 @@ class Unavailable(RouteIQError):
     def headers(self) -> Mapping[str, str]:
         """Whole seconds, at least one (RFC 9110 10.2.3)."""
         return {"Retry-After": str(max(1, math.ceil(self.retry_after)))}
+
+
+class TooManyRequests(_RetryLater):
+    """The caller asks for more than its share; it may ask again after `retry_after` seconds."""
+
+
+class Unavailable(_RetryLater):
+    """We cannot serve this for now; the same request may succeed after `retry_after` seconds."""
 
 
 class CannotOpen(Unavailable):
@@ -136,6 +159,14 @@ class BackendError(RouteIQError):
 
 class BackendTimeout(BackendError):
     """A backend did not answer in time."""
+
+
+class BackendRefused(BackendError):
+    """A backend did not take the credentials that it was shown; `status` is its HTTP status."""
+
+    def __init__(self, detail: Any, status: int | None = None) -> None:
+        super().__init__(detail)
+        self.status = status
 
 
 class BackendResponseTooLarge(BackendError):
@@ -156,11 +187,13 @@ WIRE: Final[Mapping[type[RouteIQError], Wire]] = {
     AddressRefused: Wire(400, -32602),
     InvalidRequest: Wire(400, -32602),
     Unauthenticated: Wire(401, -32000),
+    LoginRequired: Wire(401, -32000),
     Forbidden: Wire(403, -32000),
     NotFound: Wire(404, -32000),
     PreconditionFailed: Wire(412, -32000),
     Conflict: Wire(409, -32000),
     BodyTooLarge: Wire(413, -32600),
+    TooManyRequests: Wire(429, -32000),
     Unavailable: Wire(503, -32603),
     BackendTimeout: Wire(504, -32603),
     BackendResponseTooLarge: Wire(502, -32603),

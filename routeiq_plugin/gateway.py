@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from routeiq_plugin._version import __version__
 from routeiq_plugin.a2a.activity import Activity
@@ -32,13 +32,14 @@ from routeiq_plugin.a2a.services import TaskServices
 from routeiq_plugin.a2a.tasks import TaskOwnership
 from routeiq_plugin.errors import CannotOpen, RouteIQError, Unavailable
 from routeiq_plugin.host import chat_models
-from routeiq_plugin.host.agents import PublicGroups, Registry
+from routeiq_plugin.host.agents import Registry, public_agents
 from routeiq_plugin.host.app import OwnedRoutes, mount, shadowed
 from routeiq_plugin.host.auth import Caller
 from routeiq_plugin.host.config import callback_base
 from routeiq_plugin.host.lifecycle import before_shutdown, config_is_loaded, server_log
 from routeiq_plugin.host.process import has_own_database
 from routeiq_plugin.host.sealing import SaltKeySealer
+from routeiq_plugin.mcp.feature import McpFeature
 from routeiq_plugin.operations.faults import Faults
 from routeiq_plugin.operations.info import Feature, Info, State
 from routeiq_plugin.operations.routes import operations_routes
@@ -48,8 +49,7 @@ from routeiq_plugin.store.agents import AgentStore
 from routeiq_plugin.store.audit import AuditLog
 from routeiq_plugin.store.engine import Database
 from routeiq_plugin.store.feed import Change, Resync, RevisionFeed
-from routeiq_plugin.store.public import KIND as PUBLIC_LIST
-from routeiq_plugin.store.public import PublicAgents
+from routeiq_plugin.store.public import AGENTS, PublicObjects
 from routeiq_plugin.store.push import PushStore
 from routeiq_plugin.store.status import status
 from routeiq_plugin.store.tasks import TaskStore
@@ -71,7 +71,7 @@ _CONFIG_POLL_SECONDS: Final = 0.05
 CONFIG_PATIENCE_SECONDS: Final = 30.0
 """How long LiteLLM may take to adopt its config's master key; it may also come from where we cannot look."""
 
-_PLANNED: Final = ("mcp", "routing", "reload")
+_PLANNED: Final = ("routing", "reload")
 
 
 class Gateway:
@@ -92,8 +92,8 @@ class Gateway:
             AgentStore(self._database, SaltKeySealer()),
             Registry(),
             guard,
-            PublicAgents(self._database),
-            PublicGroups(),
+            PublicObjects(self._database, AGENTS),
+            public_agents(),
         )
         reader = CardReader(self._clients, guard)
         own_cards = OwnCards(reader, time.monotonic, self._faults.record)
@@ -111,6 +111,17 @@ class Gateway:
             public_url=settings.public_url,
             ready=self.ready,
         )
+        self._mcp = McpFeature(
+            settings.mcp,
+            self._database,
+            SaltKeySealer(),
+            self._clients,
+            guard,
+            timeout=settings.outbound.timeout_seconds,
+            public_url=settings.public_url,
+            ready=self.ready,
+            on_fault=self._faults.record,
+        )
         routers = [operations_routes(self.info, AuditLog(self._database))]
         if settings.a2a.enabled:
             routers += [
@@ -122,6 +133,8 @@ class Gateway:
                 rest_routes(self._agents),
                 push_routes(self._tasks_of_agents.deliveries),
             ]
+        if settings.mcp.enabled:
+            routers += self._mcp.routers()
         self._routes = OwnedRoutes(routers)
 
     def _task_services(self, guard: Guard) -> TaskServices:
@@ -156,6 +169,7 @@ class Gateway:
         await counted()
         await self._oversight.aclose()
         await self._tasks_of_agents.aclose()
+        await self._mcp.aclose()
         await self._clients.aclose()
         await self._database.close()
         if tasks:
@@ -174,16 +188,23 @@ class Gateway:
         raise Unavailable(NOT_YET, retry_after=PATIENCE_SECONDS)
 
     async def _run(self) -> None:
-        if not self._settings.a2a.enabled:
+        if not self._has_features:
             return
         await self._until_config_is_loaded()
         await self._open()
         async with asyncio.TaskGroup() as following:
             following.create_task(self._feed.run(self._follow))
-            following.create_task(self._oversight.run())
-            following.create_task(self._tasks_of_agents.run())
-            if has_own_database():
-                following.create_task(self._keep_mirrored())
+            if self._settings.a2a.enabled:
+                following.create_task(self._oversight.run())
+                following.create_task(self._tasks_of_agents.run())
+                if has_own_database():
+                    following.create_task(self._keep_mirrored())
+            if self._settings.mcp.enabled:
+                following.create_task(self._mcp.run())
+
+    @property
+    def _has_features(self) -> bool:
+        return self._settings.a2a.enabled or self._settings.mcp.enabled
 
     async def _until_config_is_loaded(self) -> None:
         give_up = time.monotonic() + CONFIG_PATIENCE_SECONDS
@@ -205,23 +226,29 @@ class Gateway:
 
     async def _follow(self, news: Sequence[Change] | Resync) -> None:
         try:
-            if isinstance(news, Resync):
-                await self._agents.directory.load()
-                self._oversight.agents_changed(None)
-            else:
-                changed = [change.object_id for change in news if change.kind == KIND]
-                for agent_id in await self._agents.directory.refresh(changed):
-                    self._agents.backends.forget(agent_id)
-                self._oversight.agents_changed(changed)
-                if any(change.kind == PUBLIC_LIST for change in news):
-                    await self._agents.directory.refresh_public()
+            if self._settings.a2a.enabled:
+                await self._follow_agents(news)
+            if self._settings.mcp.enabled:
+                await self._mcp.follow(news)
         except Exception as error:
             self._faults.record("following changes", error)
             raise
         self._loaded.set()
-        lost = self._agents.directory.unreadable
+        lost = [*self._agents.directory.unreadable, *self._mcp.directory.unreadable]
         if lost:
             self._faults.record("sealed secrets", CannotOpen(f"Sealed with another key: {', '.join(lost)}"))
+
+    async def _follow_agents(self, news: Sequence[Change] | Resync) -> None:
+        if isinstance(news, Resync):
+            await self._agents.directory.load()
+            self._oversight.agents_changed(None)
+            return
+        changed = [change.object_id for change in news if change.kind == KIND]
+        for agent_id in await self._agents.directory.refresh(changed):
+            self._agents.backends.forget(agent_id)
+        self._oversight.agents_changed(changed)
+        if any(change.kind == AGENTS.kind for change in news):
+            await self._agents.directory.refresh_public()
 
     async def _keep_mirrored(self) -> None:
         while True:
@@ -259,7 +286,8 @@ class Gateway:
         )
 
     def _features(self) -> Mapping[str, Feature]:
-        return {"a2a": self._a2a(), **{name: Feature(State.PLANNED) for name in _PLANNED}}
+        planned = {name: Feature(State.PLANNED) for name in _PLANNED}
+        return {"a2a": self._a2a(), "mcp": self._mcp_feature(), **planned}
 
     def _a2a(self) -> Feature:
         if not self._settings.a2a.enabled:
@@ -271,7 +299,15 @@ class Gateway:
             "default_access": self._settings.a2a.default_access,
             **self._oversight.facts(),
         }
+        return self._feature(facts, self._oversight.admin_facts)
+
+    def _mcp_feature(self) -> Feature:
+        if not self._settings.mcp.enabled:
+            return Feature(State.OFF)
+        return self._feature({**self._mcp.facts(), "stdio": self._settings.mcp.stdio}, self._mcp.admin_facts)
+
+    def _feature(self, facts: Mapping[str, Any], admin_facts: Callable[[], Mapping[str, Any]]) -> Feature:
         if self._loaded.is_set():
-            return Feature(State.READY, facts=facts, admin_facts=self._oversight.admin_facts())
+            return Feature(State.READY, facts=facts, admin_facts=admin_facts())
         state = State.STARTING if self._reason is None else State.UNAVAILABLE
         return Feature(state, reason=self._reason, facts=facts)

@@ -76,12 +76,15 @@ class A2ASettings(Section):
 
 
 class MCPSettings(Section):
-    """The tool gateway (planned)."""
+    """The tool gateway."""
 
     enabled: bool = True
     stdio: bool = False
+    """Whether admins may register servers that this proxy starts as processes; LiteLLM's own switch must be on too."""
     pin_tools: bool = False
+    """Whether a tool whose definition changed since an admin approved it is held back."""
     max_concurrent_per_server: int = Field(default=32, ge=1)
+    """Requests that one worker has on their way to one server; the rest wait."""
 
 
 class RoutingSettings(Section):
@@ -117,7 +120,6 @@ class Settings(Section):
     def _refuse_what_is_planned(self) -> Self:
         """A setting of a feature that this version lacks stops the boot: silence would look like success."""
         for path, given, planned in (
-            ("mcp", self.mcp.model_copy(update={"enabled": True}), MCPSettings()),
             ("routing", self.routing.model_copy(update={"enabled": True}), RoutingSettings()),
             ("reload", self.reload, ReloadSettings()),
         ):

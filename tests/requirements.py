@@ -138,12 +138,12 @@ _MCP: Final = (
     _planned("MCP-09", Kind.OWN, "GET /mcp/resources (and read)"),
     _planned("MCP-10", Kind.OWN, "GET /v1/mcp/access_groups"),
     _planned("MCP-11", Kind.OWN, "GET /v1/mcp/registry.json"),
-    _planned(
+    _built(
         "MCP-12",
         Kind.OWN,
         "POST /v1/mcp/server/oauth/session, GET .../oauth/{id}/authorize, POST .../oauth/{id}/token",
     ),
-    _planned("MCP-13", Kind.OWN, "GET /.well-known/oauth-*"),
+    _built("MCP-13", Kind.OWN, "GET /.well-known/oauth-*"),
     _planned("MCP-20", Kind.BEYOND, "pooled upstream sessions: one upstream request per call"),
     _planned(
         "MCP-21",
@@ -151,7 +151,7 @@ _MCP: Final = (
         "relay that passes the official conformance suite, both protocol generations, "
         "sampling and elicitation included",
     ),
-    _planned(
+    _built(
         "MCP-22",
         Kind.BEYOND,
         "tool-definition pinning; OAuth that any worker can finish and that remembers the user "

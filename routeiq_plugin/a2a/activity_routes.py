@@ -9,10 +9,10 @@ from fastapi.responses import JSONResponse
 from starlette.responses import Response
 
 from routeiq_plugin.a2a import activity
-from routeiq_plugin.a2a.routes import KEY
 from routeiq_plugin.a2a.service import AgentGateway
 from routeiq_plugin.host.activity import SpendAnalyticsPaginatedResponse
 from routeiq_plugin.host.auth import ANY_KEY, authenticate
+from routeiq_plugin.host.requests import KEY
 
 
 def activity_routes(gateway: AgentGateway, activities: activity.Activity) -> APIRouter:

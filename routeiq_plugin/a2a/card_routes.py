@@ -17,12 +17,13 @@ from starlette.responses import Response
 
 from routeiq_plugin.a2a import cards, schemas
 from routeiq_plugin.a2a.access import Action
-from routeiq_plugin.a2a.routes import KEY, TAG
+from routeiq_plugin.a2a.routes import TAG
 from routeiq_plugin.a2a.service import AgentGateway
 from routeiq_plugin.errors import BackendError, InvalidFields, InvalidRequest, NotFound
 from routeiq_plugin.host.app import BODY, LeaveToStock
 from routeiq_plugin.host.auth import ANY_KEY, authenticate
 from routeiq_plugin.host.config import base_url, callback_base
+from routeiq_plugin.host.requests import KEY, json_body
 
 MAX_AGE: Final = 60
 """Seconds that a client may go by a card without asking again."""
@@ -99,7 +100,7 @@ def card_routes(gateway: AgentGateway) -> APIRouter:
         """Fetch an agent's card from its backend, through the outbound guard; proxy admins only."""
         caller = await authenticate(request, path=ANY_KEY)
         caller.require_admin(_ADMINS_ONLY, wrapped=False)
-        wanted = _parsed(schemas.json_body(request.scope[BODY]))
+        wanted = _parsed(json_body(request.scope[BODY]))
         if wanted.discovery_mode != "well_known_fallback":
             raise LeaveToStock
         try:

@@ -6,22 +6,25 @@ import asyncio
 import json
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 from weakref import WeakValueDictionary
 
-from routeiq_plugin.a2a import cards, headers
-from routeiq_plugin.a2a.model import LIMITS, RESERVED_NAMES, Agent
+from routeiq_plugin.a2a import cards
+from routeiq_plugin.a2a.model import LIMITS, Agent
 from routeiq_plugin.errors import Conflict, InvalidFields, InvalidRequest, NotFound, PreconditionFailed
 from routeiq_plugin.host import agents as host_agents
-from routeiq_plugin.host import kill_switches
-from routeiq_plugin.host.agents import Fields, PublicGroups, Registry
+from routeiq_plugin.host import headers, kill_switches
+from routeiq_plugin.host.agents import Fields, Registry
 from routeiq_plugin.host.app import LeaveToStock
 from routeiq_plugin.host.headers import MARKER, restore_headers
+from routeiq_plugin.host.names import RESERVED_NAMES
+from routeiq_plugin.host.public_lists import PublicNames
+from routeiq_plugin.host.requests import Author, Precondition
 from routeiq_plugin.store.agents import AgentRecord, AgentStore, StaleVersion
 from routeiq_plugin.store.audit import AuditEntry
-from routeiq_plugin.store.public import PublicAgents, PublicList
+from routeiq_plugin.store.public import PublicList, PublicObjects
 
 KIND: Final = "agent"
 """What our rows are called in the change feed and the audit trail."""
@@ -41,34 +44,6 @@ class AddressCheck(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Author:
-    """Who makes a change, in which request."""
-
-    actor: str
-    request_id: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Precondition:
-    """What a writer believes to be current; all None when they did not say."""
-
-    version: int | None = None
-    """From `If-Match`."""
-    updated_at: datetime | None = None
-    """From a body that was read from us and is written back."""
-
-    def check(self, record: AgentRecord) -> None:
-        """Raise `PreconditionFailed` or `Conflict` when another write came between."""
-        if self.version is not None and self.version != record.version:
-            raise PreconditionFailed(f"If-Match names version {self.version}; the agent is at version {record.version}")
-        if self.updated_at is not None and self.updated_at != record.updated_at:
-            raise Conflict(
-                f"updated_at {self.updated_at.isoformat()} is stale: the agent was changed at "
-                f"{record.updated_at.isoformat()}. Read it again, or leave updated_at out to overwrite"
-            )
-
-
 class AgentDirectory:
     """Answers from a snapshot in memory, reads through to the store on a miss, and commits before it says so."""
 
@@ -77,8 +52,8 @@ class AgentDirectory:
         store: AgentStore,
         registry: Registry,
         guard: AddressCheck,
-        public: PublicAgents,
-        groups: PublicGroups,
+        public: PublicObjects,
+        groups: PublicNames,
     ) -> None:
         self._store = store
         self._registry = registry
@@ -164,7 +139,7 @@ class AgentDirectory:
 
     def _public_foreign(self) -> Sequence[str]:
         declared = () if self._listed.replaces else self._groups.declared()
-        return [each for each in (*declared, *self._listed.agent_ids) if each not in self._rows]
+        return [each for each in (*declared, *self._listed.ids) if each not in self._rows]
 
     def _stock(self, fields: Fields) -> Agent:
         return Agent(fields, version=None, is_public=str(fields["agent_id"]) in self._public_foreign())
@@ -251,7 +226,7 @@ class AgentDirectory:
     async def delete(self, reference: str, author: Author, precondition: Precondition) -> Agent:
         """Delete an agent; raises `NotFound`."""
         record = await self._stored(reference, f"Agent with ID {reference} not found in DB.")
-        precondition.check(record)
+        precondition.check(record.version, record.updated_at, KIND)
         audit = _audit("agent.delete", record, author, {})
         try:
             await self._store.delete(record.agent_id, precondition.version, audit)
@@ -320,7 +295,7 @@ class AgentDirectory:
     ) -> Agent:
         for _ in range(_ATTEMPTS):
             current = await self._stored(reference, f"Agent with ID {reference} not found")
-            precondition.check(current)
+            precondition.check(current.version, current.updated_at, KIND)
             updated = replace(
                 _resealed(change(current, config), config) if current.unreadable else change(current, config),
                 updated_at=max(datetime.now(UTC), current.updated_at),

@@ -16,13 +16,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from routeiq_plugin.a2a.headers import CREDENTIALS
 from routeiq_plugin.a2a.model import Agent
 from routeiq_plugin.a2a.outcomes import INVALID, LEFT, CallLog, Failure, Prices
 from routeiq_plugin.a2a.records import CallRecorder
 from routeiq_plugin.host import call_views, calls
 from routeiq_plugin.host.auth import Caller
 from routeiq_plugin.host.config import key_header
+from routeiq_plugin.outbound.headers import CREDENTIALS
 
 CALL: Final = "routeiq.a2a.call"
 """Key of the ASGI scope, and of the SDK's call state, under which the governed call travels."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Final
 
@@ -10,6 +9,8 @@ from starlette.datastructures import Headers
 
 from routeiq_plugin.a2a.model import Agent
 from routeiq_plugin.errors import InvalidRequest
+from routeiq_plugin.host.headers import VALUES, is_name, is_value
+from routeiq_plugin.outbound.headers import CONNECTION, CREDENTIALS
 
 OUTBOUND: Final = "routeiq.a2a.outbound"
 """Key of the ASGI scope under which the route leaves a call's composed headers for the relay."""
@@ -17,53 +18,8 @@ OUTBOUND: Final = "routeiq.a2a.outbound"
 PASSED_ON: Final = ("a2a-extensions", "x-a2a-extensions", "traceparent", "tracestate")
 """Part of the protocol, or of tracing: every backend gets them."""
 
-CREDENTIALS: Final = frozenset(
-    {
-        "api-key",
-        "authorization",
-        "cookie",
-        "ocp-apim-subscription-key",
-        "proxy-authorization",
-        "x-api-key",
-        "x-goog-api-key",
-    }
-)
-"""Where a caller's LiteLLM key or session may be."""
-
-OURS: Final = frozenset(
-    {
-        "a2a-version",
-        "accept-encoding",
-        "connection",
-        "content-encoding",
-        "content-length",
-        "content-type",
-        "expect",
-        "host",
-        "keep-alive",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    }
-)
-"""What describes our own request to the backend, or one connection (RFC 9110 7.6.1)."""
-
-VALUES: Final = "Use a header name of RFC 9110 and a value of printable ASCII without spaces around it"
-
-_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_VALUE: Final = re.compile(r"(?:[\x21-\x7e](?:[\t\x20-\x7e]*[\x21-\x7e])?)?")
-
-
-def is_name(text: str) -> bool:
-    """Tell whether this can be a header's name (RFC 9110 5.1)."""
-    return _NAME.fullmatch(text) is not None
-
-
-def is_value(text: str) -> bool:
-    """Tell whether HTTP clients send this as a header's value (RFC 9110 5.5, of which they take ASCII)."""
-    return _VALUE.fullmatch(text) is not None
+OURS: Final = CONNECTION | {"a2a-version"}
+"""What describes our own request to the backend."""
 
 
 def repeated(received: Headers) -> dict[str, str]:

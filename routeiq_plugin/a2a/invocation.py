@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 from collections.abc import Awaitable, Callable
@@ -10,14 +9,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
-from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from routeiq_plugin.a2a import headers, tasks
 from routeiq_plugin.a2a.access import Action
 from routeiq_plugin.a2a.governance import CALL, Invocation, govern
 from routeiq_plugin.a2a.model import Agent
-from routeiq_plugin.a2a.routes import KEY, TAG
+from routeiq_plugin.a2a.routes import TAG
 from routeiq_plugin.a2a.service import AgentGateway
 from routeiq_plugin.errors import (
     BackendError,
@@ -32,6 +30,8 @@ from routeiq_plugin.errors import (
 from routeiq_plugin.host.app import BODY, LeaveToStock
 from routeiq_plugin.host.auth import Caller, authenticate
 from routeiq_plugin.host.config import base_url, key_header
+from routeiq_plugin.host.departures import unless_client_leaves
+from routeiq_plugin.host.requests import KEY
 
 if TYPE_CHECKING:
     from routeiq_plugin.a2a.bindings import Bindings
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
 Answer = Callable[["Bindings"], Awaitable[Response]]
 """Answers a request through one of an agent's bindings."""
 
-CLIENT_LEFT: Final = 499
-"""What proxies log for a client that did not wait (nginx's number); nobody receives it."""
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
@@ -132,29 +130,7 @@ async def _relayed(gateway: AgentGateway, caller: Caller, agent: Agent, request:
     request.scope[headers.OUTBOUND] = headers.outbound(agent, incoming, user_id=caller.user_id, team_id=caller.team_id)
     request.scope[tasks.CALLER] = tasks.TaskCaller.of(caller)
     request.scope[tasks.BASE_URL] = base_url(request, gateway.public_url)
-    return await _unless_client_leaves(request, answer(connection.bindings))
-
-
-async def _unless_client_leaves(request: Request, answer: Awaitable[Response]) -> Response:
-    """Wait for the backend only as long as someone waits for us; streams watch for themselves once they run."""
-    await request.body()
-    work = asyncio.ensure_future(answer)
-    left = asyncio.ensure_future(_disconnected(request))
-    try:
-        await asyncio.wait((work, left), return_when=asyncio.FIRST_COMPLETED)
-        return work.result() if work.done() else Response(status_code=CLIENT_LEFT)
-    finally:
-        for task in (work, left):
-            task.cancel()
-        await asyncio.gather(work, left, return_exceptions=True)
-
-
-async def _disconnected(request: Request) -> None:
-    try:
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
-    except ClientDisconnect:
-        return
+    return await unless_client_leaves(request, answer(connection.bindings))
 
 
 def _jsonrpc_error(call_id: Any, error: RouteIQError) -> Response:

@@ -10,28 +10,6 @@ from typing import Any, Final, Self
 from routeiq_plugin.host.agents import ACCESS_GROUPS
 from routeiq_plugin.store.agents import AgentRecord
 
-RESERVED_NAMES: Final = frozenset(
-    {
-        "agents",
-        "servers",
-        "tools",
-        "resources",
-        "prompts",
-        "enabled",
-        "proxy",
-        "health",
-        "oauth",
-        "import",
-        "register",
-        "submissions",
-        "make_public",
-        "identity",
-        "access_groups",
-        "registry",
-    }
-)
-"""Path words of the gateway: an agent of that name could not be addressed."""
-
 LIMITS: Final = ("tpm_limit", "rpm_limit", "session_tpm_limit", "session_rpm_limit")
 """Rate limits that LiteLLM's limiter enforces on the mirrored agent."""
 

@@ -10,12 +10,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.responses import Response
 
 from routeiq_plugin.a2a import schemas
-from routeiq_plugin.a2a.routes import KEY, TAG, author_of
+from routeiq_plugin.a2a.routes import TAG
 from routeiq_plugin.a2a.service import AgentGateway
 from routeiq_plugin.errors import InvalidFields
 from routeiq_plugin.host.app import BODY
 from routeiq_plugin.host.auth import ANY_KEY, Caller, authenticate
 from routeiq_plugin.host.config import base_url
+from routeiq_plugin.host.requests import KEY, author_of, json_body
 
 _ADMINS_ONLY: Final = "Only proxy admins can update public model groups."
 """LiteLLM's words, which speak of models."""
@@ -64,7 +65,7 @@ def public_routes(gateway: AgentGateway) -> APIRouter:
     async def make_agents_public(request: Request) -> MakePublicAnswer:
         """Make exactly these agents public, replacing the list; all of them, or none if one is unknown."""
         caller = await admin_of(request)
-        wanted = _parsed(schemas.json_body(request.scope[BODY]))
+        wanted = _parsed(json_body(request.scope[BODY]))
         listed = await gateway.directory.publish_only(wanted.agent_ids, author_of(request, caller))
         return MakePublicAnswer(message=_UPDATED, public_agent_groups=list(listed), updated_by=caller.actor)
 

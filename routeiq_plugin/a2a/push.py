@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from routeiq_plugin.a2a.headers import is_value
 from routeiq_plugin.errors import AddressRefused
+from routeiq_plugin.host.headers import is_value
 from routeiq_plugin.store.push import PushConfig, PushStore, Wire
 
 if TYPE_CHECKING:

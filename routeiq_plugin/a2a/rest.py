@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from routeiq_plugin.a2a.governance import MESSAGES, Invocation
 from routeiq_plugin.a2a.invocation import callable_agent, governed
-from routeiq_plugin.a2a.routes import KEY, TAG
+from routeiq_plugin.a2a.routes import TAG
 from routeiq_plugin.a2a.service import AgentGateway
 from routeiq_plugin.errors import (
     BackendError,
@@ -26,6 +26,7 @@ from routeiq_plugin.errors import (
 )
 from routeiq_plugin.host.app import BODY, LeaveToStock
 from routeiq_plugin.host.auth import authenticate
+from routeiq_plugin.host.requests import KEY
 
 if TYPE_CHECKING:
     from routeiq_plugin.a2a.bindings import Bindings

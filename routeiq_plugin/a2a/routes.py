@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Query, Request, Security
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
-from fastapi.security import APIKeyHeader
 from starlette.responses import Response
 
 from routeiq_plugin.a2a import schemas
 from routeiq_plugin.a2a.access import Action
-from routeiq_plugin.a2a.directory import Author
 from routeiq_plugin.a2a.model import Agent
 from routeiq_plugin.a2a.search import ranked
 from routeiq_plugin.a2a.service import AgentGateway
@@ -21,12 +18,11 @@ from routeiq_plugin.host import agents as host_agents
 from routeiq_plugin.host.app import BODY
 from routeiq_plugin.host.auth import ANY_KEY, Caller, authenticate
 from routeiq_plugin.host.config import base_url
+from routeiq_plugin.host.requests import KEY, author_of, json_body, precondition
 
 HEALTH: Final = "x-routeiq-agent-health"
 """Tells how this worker finds the agent's backend: closed (well), open (left alone), half_open (being tried)."""
 TAG: Final = "[beta] A2A Agents"
-KEY: Final = Security(APIKeyHeader(name="Authorization", scheme_name="APIKeyHeader", auto_error=False))
-"""Documents the key in OpenAPI; `authenticate` reads it, with every other header that LiteLLM accepts."""
 
 _ADMINS_ONLY: Final = "Only proxy admins can create, update, or delete agents."
 
@@ -75,7 +71,7 @@ def _add_writes(router: APIRouter, gateway: AgentGateway) -> None:
     async def create_agent(request: Request) -> Response:
         """Register an agent durably; proxy admins only."""
         caller = await _admin_of(gateway, request)
-        given = host_agents.parse_config(schemas.json_body(request.scope[BODY]))
+        given = host_agents.parse_config(json_body(request.scope[BODY]))
         config = await gateway.discovery.completed(given)
         return _answered(gateway, request, caller, await gateway.directory.create(config, author_of(request, caller)))
 
@@ -84,10 +80,10 @@ def _add_writes(router: APIRouter, gateway: AgentGateway) -> None:
     async def replace_agent(agent_id: str, request: Request) -> Response:
         """Replace an agent; secrets sent back as the redaction marker, or left out, are kept."""
         caller = await _admin_of(gateway, request)
-        body = schemas.json_body(request.scope[BODY])
+        body = json_body(request.scope[BODY])
         config = host_agents.parse_config(body)
-        precondition = schemas.precondition(request.headers.get("if-match"), body)
-        agent = await gateway.directory.put(agent_id, config, author_of(request, caller), precondition)
+        current = precondition(request.headers.get("if-match"), body)
+        agent = await gateway.directory.put(agent_id, config, author_of(request, caller), current)
         gateway.backends.forget(agent.agent_id)
         return _answered(gateway, request, caller, agent)
 
@@ -96,10 +92,10 @@ def _add_writes(router: APIRouter, gateway: AgentGateway) -> None:
     async def patch_agent(agent_id: str, request: Request) -> Response:
         """Merge the named fields into an agent."""
         caller = await _admin_of(gateway, request)
-        body = schemas.json_body(request.scope[BODY])
+        body = json_body(request.scope[BODY])
         config = host_agents.parse_patch(body)
-        precondition = schemas.precondition(request.headers.get("if-match"), body)
-        agent = await gateway.directory.patch(agent_id, config, author_of(request, caller), precondition)
+        current = precondition(request.headers.get("if-match"), body)
+        agent = await gateway.directory.patch(agent_id, config, author_of(request, caller), current)
         gateway.backends.forget(agent.agent_id)
         return _answered(gateway, request, caller, agent)
 
@@ -108,8 +104,8 @@ def _add_writes(router: APIRouter, gateway: AgentGateway) -> None:
     async def delete_agent(agent_id: str, request: Request) -> dict[str, str]:
         """Delete an agent; calls in flight end as they would."""
         caller = await _admin_of(gateway, request)
-        precondition = schemas.precondition(request.headers.get("if-match"))
-        agent = await gateway.directory.delete(agent_id, author_of(request, caller), precondition)
+        current = precondition(request.headers.get("if-match"))
+        agent = await gateway.directory.delete(agent_id, author_of(request, caller), current)
         gateway.backends.forget(agent.agent_id)
         return {"message": f"Agent {agent_id} deleted successfully"}
 
@@ -130,11 +126,6 @@ async def _admin_of(gateway: AgentGateway, request: Request) -> Caller:
 def _answered(gateway: AgentGateway, request: Request, caller: Caller, agent: Agent) -> Response:
     body = schemas.rendered(agent, is_admin=caller.is_admin, base_url=base_url(request, gateway.public_url))
     return JSONResponse(body, headers={"ETag": agent.etag} if agent.etag else None)
-
-
-def author_of(request: Request, caller: Caller) -> Author:
-    """Say who writes, in which request, for the audit trail."""
-    return Author(caller.actor, request.headers.get("x-request-id") or str(uuid.uuid4()))
 
 
 def _takes(shape: Any, required: list[str] | None = None) -> Mapping[str, Any]:

@@ -1,28 +1,14 @@
-"""The JSON of the agent routes: what goes out of an agent, and what a request body or header says."""
+"""The JSON of the agent routes: what goes out of an agent."""
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterable, Mapping
-from datetime import datetime
+from collections.abc import Mapping
 from typing import Any, Final
 
-from pydantic import TypeAdapter, ValidationError
-
 from routeiq_plugin.a2a import cards
-from routeiq_plugin.a2a.directory import Precondition
 from routeiq_plugin.a2a.model import Agent
-from routeiq_plugin.errors import InvalidFields, InvalidRequest, MalformedBody
 from routeiq_plugin.host import agents as host_agents
 from routeiq_plugin.host import headers, kill_switches
-
-_DATETIME: Final = TypeAdapter(datetime)
-_ENTITY_TAG: Final = re.compile(r'^(?:W/)?"(\d+)"$')
-
-MAX_DEPTH: Final = 64
-"""Deepest nesting of a request body; what renders agents gives up far below the parser's own limit."""
-
 
 ADDRESSES: Final = ("api_base", "base_url")
 """Keys of `litellm_params` that say where a backend is."""
@@ -76,73 +62,3 @@ def _plain(model: Any) -> Mapping[str, Any] | None:
         return model
     dumped: Mapping[str, Any] = model.model_dump(mode="json")
     return dumped
-
-
-def json_body(body: bytes) -> Any:
-    """Parse a request body; raises `MalformedBody` that says where it breaks."""
-    try:
-        parsed = json.loads(body, parse_constant=_refuse_constant)
-    except json.JSONDecodeError as broken:
-        raise MalformedBody(
-            f"The request body is not valid JSON: {broken.msg} at line {broken.lineno}, column {broken.colno}"
-        ) from None
-    except (ValueError, RecursionError):
-        raise MalformedBody("The request body is not JSON in UTF-8 of a reasonable depth and size of numbers") from None
-    _require_renderable(parsed)
-    return parsed
-
-
-def _refuse_constant(name: str) -> Any:
-    raise MalformedBody(f"The request body is not valid JSON: {name} is not a JSON value")
-
-
-def _require_renderable(parsed: Any) -> None:
-    """Refuse what JSON can spell and no answer could: half of a surrogate pair, or a value that is too deep."""
-    level: list[Any] = [parsed]
-    for _ in range(MAX_DEPTH):
-        if not level:
-            return
-        for value in level:
-            if isinstance(value, str) and not _is_text(value):
-                raise MalformedBody("The request body holds half of a surrogate pair, which is no text")
-        level = [each for value in level for each in _parts(value)]
-    if level:
-        raise MalformedBody(f"The request body is nested deeper than {MAX_DEPTH} levels")
-
-
-def _parts(value: Any) -> Iterable[Any]:
-    if isinstance(value, dict):
-        return (*value.keys(), *value.values())
-    return value if isinstance(value, list) else ()
-
-
-def _is_text(value: str) -> bool:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def precondition(if_match: str | None, body: Any = None) -> Precondition:
-    """Read what the writer believes to be current, from `If-Match` or an `updated_at` sent back."""
-    return Precondition(version=_version(if_match), updated_at=_read_at(body))
-
-
-def _version(if_match: str | None) -> int | None:
-    if if_match is None or if_match.strip() == "*":
-        return None
-    match = _ENTITY_TAG.match(if_match.strip())
-    if match is None:
-        raise InvalidRequest('If-Match: send the ETag of the agent as you read it, for instance "3"')
-    return int(match.group(1))
-
-
-def _read_at(body: Any) -> datetime | None:
-    stated = body.get("updated_at") if isinstance(body, Mapping) else None
-    if stated is None:
-        return None
-    try:
-        return _DATETIME.validate_python(stated)
-    except ValidationError:
-        raise InvalidFields.of("updated_at", "Send the updated_at that you read, or leave it out") from None

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from typing import Any, Final
 
-import litellm
 from litellm.proxy.agent_endpoints.agent_registry import (
     _restore_redacted_litellm_params,
     global_agent_registry,
@@ -17,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from routeiq_plugin.errors import InvalidFields
 from routeiq_plugin.host.process import proxy_server
+from routeiq_plugin.host.public_lists import PublicNames
 
 ACCESS_GROUPS: Final = "agent_access_groups"
 """LiteLLM's name for the groups that an agent is a member of: a column of its database that its routes cannot write.
@@ -33,7 +33,7 @@ _OUTSIDE_LITELLMS_TYPES: Final = frozenset({"securitySchemes", "security"})
 
 Fields = dict[str, Any]
 
-__all__ = ["AgentConfig", "AgentResponse", "Fields", "PatchAgentRequest", "PublicGroups", "Registry"]
+__all__ = ["AgentConfig", "AgentResponse", "Fields", "PatchAgentRequest", "Registry"]
 
 
 @cache
@@ -125,33 +125,9 @@ def stable_id(agent_id: str) -> str:
     return str(global_agent_registry.stable_agent_id(agent_id))
 
 
-class PublicGroups:
-    """LiteLLM's `public_agent_groups`: what its config or database says, and what we put in its place.
-
-    Only the list in memory is ours to change: LiteLLM's own route would rewrite the config file.
-    """
-
-    def __init__(self) -> None:
-        self._written: list[str] | None = None
-        self._declared: tuple[str, ...] = ()
-
-    def declared(self) -> tuple[str, ...]:
-        """List what LiteLLM itself says, also while our list stands there."""
-        current = litellm.public_agent_groups
-        if current is not self._written or current is None:  # LiteLLM rebinds the name when it (re)loads
-            self._declared = tuple(stable_id(each) for each in current or ())
-        return self._declared
-
-    def put(self, agent_ids: Iterable[str]) -> None:
-        """Let LiteLLM's other features see these agents as public."""
-        self.declared()
-        self._written = list(agent_ids)
-        litellm.public_agent_groups = self._written
-
-    @property
-    def holds(self) -> bool:
-        """Tell whether our list still stands there."""
-        return self._written is not None and litellm.public_agent_groups is self._written
+def public_agents() -> PublicNames:
+    """Give access to LiteLLM's list of public agents."""
+    return PublicNames("public_agent_groups", stable_id)
 
 
 class MirroredAgent(AgentResponse):  # type: ignore[misc]  # LiteLLM is not followed by mypy, see pyproject.toml

@@ -55,17 +55,25 @@ class OwnedRoutes(BaseRoute):
         self.routes: Final = tuple(
             route for router in routers for route in router.routes if isinstance(route, APIRoute)
         )
-        self._prefixes: Final = tuple(sorted({_literal_prefix(route.path) for route in self.routes}))
+        begins = {_literal_prefix(route.path) for route in self.routes}
+        self._prefixes: Final = tuple(sorted(begins - {"/"}))
+        # What begins with a parameter is told by how it ends: else every request would be compared with every route.
+        self._suffixes: Final = tuple(
+            sorted({_literal_suffix(route.path) for route in self.routes if _literal_prefix(route.path) == "/"})
+        )
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Match only what one of our routes matches in full, path and method."""
-        if scope["type"] != "http" or not route_path(scope).startswith(self._prefixes) or _LEFT_TO_STOCK in scope:
+        if scope["type"] != "http" or not self._may_be_ours(route_path(scope)) or _LEFT_TO_STOCK in scope:
             return Match.NONE, {}
         for route in self.routes:
             match, child = route.matches(scope)
             if match is Match.FULL:
                 return Match.FULL, {**child, _ROUTE: route}
         return Match.NONE, {}
+
+    def _may_be_ours(self, path: str) -> bool:
+        return path.startswith(self._prefixes) or path.endswith(self._suffixes)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Read the body once, run our handler, and answer our errors; LiteLLM's own go to LiteLLM's handlers."""
@@ -88,6 +96,10 @@ class OwnedRoutes(BaseRoute):
 
 def _literal_prefix(path: str) -> str:
     return path.split("{", 1)[0]
+
+
+def _literal_suffix(path: str) -> str:
+    return path.rsplit("}", 1)[-1]
 
 
 async def _read_body(scope: Scope, receive: Receive) -> bytes:

@@ -12,6 +12,7 @@ from typing import Any, Final
 from litellm.proxy._types import LitellmUserRoles, ProxyException, user_api_key_has_admin_view
 from litellm.proxy.agent_endpoints.auth import agent_permission_handler
 from litellm.proxy.agent_endpoints.auth.agent_permission_handler import AgentRequestHandler, UnrestrictedAgentAccess
+from litellm.proxy.auth.ip_address_utils import IPAddressUtils
 from litellm.proxy.auth.user_api_key_auth import user_api_key_auth
 from litellm.proxy.common_utils.rbac_utils import check_feature_access_for_user
 from starlette.requests import Request
@@ -19,7 +20,8 @@ from starlette.requests import Request
 from routeiq_plugin.errors import Forbidden, Unauthenticated
 from routeiq_plugin.host.agents import stable_id
 from routeiq_plugin.host.app import replay
-from routeiq_plugin.host.process import has_own_database
+from routeiq_plugin.host.mcp_grants import McpGrants, mcp_grants
+from routeiq_plugin.host.process import has_own_database, proxy_server
 
 ANY_KEY: Final = "/v1/agents"
 """A path that LiteLLM opens to every role; ours that LiteLLM does not know are authenticated as this one."""
@@ -70,6 +72,8 @@ class Caller:
     role: str
     is_admin: bool
     has_admin_view: bool
+    is_internal: bool = True
+    """Calls from inside, as LiteLLM tells: servers may be closed to callers from the internet."""
 
     @property
     def actor(self) -> str:
@@ -97,6 +101,18 @@ class Caller:
             return AgentGrants()
         return AgentGrants((Grant(frozenset(access.agent_ids)),))
 
+    async def mcp_grants(self) -> McpGrants:
+        """Tell which MCP servers and tools this caller's key and team may reach, under LiteLLM's rules.
+
+        As for agents: LiteLLM is asked where it has a database, else what the auth object carries is read here.
+        """
+        return await mcp_grants(self.identity)
+
+    @property
+    def is_restricted(self) -> bool:
+        """Tell whether the key is confined to some routes: LiteLLM shows such keys less of a server."""
+        return bool(getattr(self.identity, "allowed_routes", None))
+
     async def require_feature(self, name: str) -> None:
         """Apply LiteLLM's `disable_<feature>_for_internal_users` switches; raises LiteLLM's 403."""
         await check_feature_access_for_user(user_api_key_dict=self.identity, feature_name=name)
@@ -106,6 +122,11 @@ class Caller:
         if not self.is_admin:
             text = f"{message} Your role={self.identity.user_role}"
             raise Forbidden({"error": text} if wrapped else text)
+
+    def require_role(self, message: str) -> None:
+        """Refuse all but proxy admins, in words of LiteLLM's that do not tell the caller's role."""
+        if not self.is_admin:
+            raise Forbidden({"error": message})
 
 
 def _denies_by_default() -> bool:
@@ -131,7 +152,7 @@ def _grant(permission: Any, unified: Collection[str] | None = None) -> Grant | N
     return Grant(agents, groups) if agents or groups or unified else None
 
 
-def caller_of(identity: Any) -> Caller:
+def caller_of(identity: Any, *, is_internal: bool = True) -> Caller:
     """Describe LiteLLM's auth object in our terms."""
     role = getattr(identity.user_role, "value", identity.user_role)
     return Caller(
@@ -141,6 +162,7 @@ def caller_of(identity: Any) -> Caller:
         role=str(role or "unknown"),
         is_admin=role == LitellmUserRoles.PROXY_ADMIN.value,
         has_admin_view=bool(user_api_key_has_admin_view(identity)),
+        is_internal=is_internal,
     )
 
 
@@ -161,7 +183,19 @@ async def authenticate(request: Request, *, path: str | None = None, body: Mappi
         if refused.type == _NOBODY_KNOWS_THE_KEY and refused.code == "400":
             raise Unauthenticated("Authentication Error, Invalid proxy server token passed") from None
         raise
-    return caller_of(identity)
+    return caller_of(identity, is_internal=is_internal(request))
+
+
+async def names_a_key(request: Request) -> bool:
+    """Tell whether the request holds anything in a header that may carry a key."""
+    return any((await _credentials(request)).values())
+
+
+def is_internal(request: Request) -> bool:
+    """Tell whether a request comes from a network that LiteLLM holds for internal (`mcp_internal_ip_ranges`)."""
+    settings = proxy_server().general_settings
+    networks = IPAddressUtils.parse_internal_networks(settings.get("mcp_internal_ip_ranges"))
+    return bool(IPAddressUtils.is_internal_ip(IPAddressUtils.get_mcp_client_ip(request), networks))
 
 
 def _presented(request: Request, path: str | None, body: Mapping[str, Any]) -> Request:

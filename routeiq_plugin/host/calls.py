@@ -137,8 +137,8 @@ class HostedCall:
     @property
     def moderates(self) -> bool:
         """Tell whether any callback may judge the request while the agent works."""
-        capabilities = _capabilities()
-        return bool(capabilities.has_guardrail or capabilities.has_moderation_override)
+        found = capabilities()
+        return bool(found.has_guardrail or found.has_moderation_override)
 
     async def moderate(self) -> None:
         """Run the hooks that judge the request while the agent works; raises `CallFailed` when one refuses."""
@@ -160,10 +160,8 @@ class HostedCall:
     @property
     def watches_streams(self) -> bool:
         """Tell whether any callback looks at events of streams; otherwise they need not be shown."""
-        capabilities = _capabilities()
-        return bool(
-            capabilities.iterator_overrides or capabilities.has_streaming_chunk_override or capabilities.has_guardrail
-        )
+        found = capabilities()
+        return bool(found.iterator_overrides or found.has_streaming_chunk_override or found.has_guardrail)
 
     def event(self, result: Json, origin: Any) -> StreamEvent:
         """Build what the hooks see of one event."""
@@ -196,7 +194,7 @@ class HostedCall:
 
         LiteLLM's own streaming of unified guardrails drops what they rewrite: it only stops streams.
         """
-        maskers = [each for each in _capabilities().resolved_callbacks if _masks_answers(each)]
+        maskers = [each for each in capabilities().resolved_callbacks if _masks_answers(each)]
         async for event in events:
             for masker in maskers:
                 # Whether it runs for this call and where in the event texts are is LiteLLM's to decide.
@@ -276,7 +274,8 @@ def _token_limits(identity: Any) -> tuple[str, ...]:
     return tuple(name for name in identity.model_fields if "tpm_limit" in name)
 
 
-def _capabilities() -> Any:
+def capabilities() -> Any:
+    """Return what LiteLLM knows of the configured callbacks."""
     hooks = type(proxy_server().proxy_logging_obj)
     look = getattr(hooks, "callback_capabilities", None) or hooks._callback_capabilities
     return look()

@@ -31,6 +31,11 @@ def key_header() -> str | None:
     return str(chosen).lower() if chosen else None
 
 
+def root_path() -> str:
+    """Return LiteLLM's `SERVER_ROOT_PATH`, '' for none: what its well-known paths have between name and object."""
+    return os.environ.get("SERVER_ROOT_PATH", "").rstrip("/")
+
+
 def callback_base(public_url: str | None) -> str | None:
     """Return the address that was configured for this proxy, without trailing slash; None where none was."""
     configured = (public_url or os.environ.get("PROXY_BASE_URL") or "").rstrip("/")

@@ -110,7 +110,9 @@ def _outbound(settings: Settings) -> Iterator[Finding]:
     allowed = settings.outbound.allowed_hosts
     if not allowed:
         yield Finding(
-            "outbound", Verdict.OK, "agents must have public addresses; routeiq.outbound.allowed_hosts is empty"
+            "outbound",
+            Verdict.OK,
+            "agents and MCP servers must have public addresses; routeiq.outbound.allowed_hosts is empty",
         )
         return
     wide = [entry for entry in allowed if "/" in entry and _is_wide(entry)]

@@ -1,4 +1,4 @@
-"""Our rows as the `agents:` section of a litellm_config.yaml, so that uninstalling the plugin loses nothing."""
+"""Our rows as `agents:` and `mcp_servers:` of a litellm_config.yaml, so that uninstalling the plugin loses nothing."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ import yaml
 
 from routeiq_plugin.host import agents as host_agents
 from routeiq_plugin.host import kill_switches
+from routeiq_plugin.host import mcp_servers as host_servers
 from routeiq_plugin.host.headers import MARKER, redact_headers
 from routeiq_plugin.store.agents import AgentRecord
+from routeiq_plugin.store.mcp_servers import McpServerRecord
 
 _SETTINGS = (
     "tpm_limit",
@@ -38,12 +40,44 @@ class Export:
         return "".join(f"{name}={_quoted(value)}\n" for name, value in self.secrets.items())
 
 
-def export(records: Sequence[AgentRecord]) -> Export:
-    """Write agents as LiteLLM reads them from its config; each secret becomes `os.environ/NAME`."""
+def export(records: Sequence[AgentRecord], servers: Sequence[McpServerRecord] = ()) -> Export:
+    """Write agents and servers as LiteLLM reads them from its config; each secret becomes `os.environ/NAME`."""
     secrets: dict[str, str] = {}
-    entries = [_entry(record, secrets) for record in records]
-    document = yaml.safe_dump({"agents": entries}, sort_keys=False, allow_unicode=True)
-    return Export(document, secrets, [record.agent_name for record in records if record.unreadable])
+    sections: dict[str, Any] = {"agents": [_entry(record, secrets) for record in records]}
+    if servers:
+        sections["mcp_servers"] = {_key(server): _server(server, secrets) for server in servers}
+    document = yaml.safe_dump(sections, sort_keys=False, allow_unicode=True)
+    lost = [
+        *(record.agent_name for record in records if record.unreadable),
+        *(server.name for server in servers if server.unreadable),
+    ]
+    return Export(document, secrets, lost)
+
+
+def _key(server: McpServerRecord) -> str:
+    """Name a server in the file; LiteLLM takes no hyphen there, and a server without a name has only its id."""
+    return str(server.config.get("server_name") or server.name).replace("-", "_")
+
+
+def _server(server: McpServerRecord, secrets: dict[str, str]) -> dict[str, Any]:
+    """Write a server with its id, which grants may name; credentials are fields of their own there."""
+    prefix = f"ROUTEIQ_MCP_{_variable(server.name)}"
+    config = {name: value for name, value in server.config.items() if name != "server_name" and value not in ([], {})}
+    entry: dict[str, Any] = {"server_id": server.server_id, **config}
+    if "mcp_access_groups" in entry:
+        entry["access_groups"] = entry.pop("mcp_access_groups")
+    if entry.get("auth_type") == "oauth2":
+        entry.setdefault("oauth2_flow", "authorization_code")  # which LiteLLM's config has to say
+    fields = {"server_id": server.server_id, **server.config, **server.secrets}
+    shown = host_servers.redacted(fields)
+    for name, value in (server.secrets.get("credentials") or {}).items():
+        twin = (shown["credentials"] or {}).get(name, MARKER)
+        entry[name] = _with_variables(value, twin, f"{prefix}_{_variable(name)}", secrets)
+    for name in ("static_headers", "env", "env_vars"):
+        if server.secrets.get(name):
+            value = server.secrets[name]
+            entry[name] = _with_variables(value, shown[name], f"{prefix}_{_variable(name)}", secrets)
+    return entry
 
 
 def _entry(record: AgentRecord, secrets: dict[str, str]) -> dict[str, Any]:

@@ -6,14 +6,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Security
-from fastapi.security import APIKeyHeader
+from fastapi import APIRouter, Query, Request
 
 from routeiq_plugin.host.auth import ANY_KEY, authenticate
+from routeiq_plugin.host.requests import KEY
 from routeiq_plugin.operations.info import Info
 from routeiq_plugin.store.audit import AuditLog
-
-KEY = Security(APIKeyHeader(name="Authorization", scheme_name="APIKeyHeader", auto_error=False))
 
 
 def operations_routes(info: Callable[[], Awaitable[Info]], audit: AuditLog) -> APIRouter:

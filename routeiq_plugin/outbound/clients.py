@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import httpx2
 
     from routeiq_plugin.outbound import transports2
+    from routeiq_plugin.outbound.answering2 import Broken
 
 USER_AGENT: Final = "routeiq-plugin"
 
@@ -56,23 +57,49 @@ class Clients:
         self, headers: Mapping[str, str] | None = None, auth: httpx2.Auth | None = None
     ) -> httpx2.AsyncClient:
         """Make a client of httpx2 (mcp SDK); the stack is imported when first asked for."""
+        return self._client2(self._guarded2(), headers, self._timeout, auth)
+
+    def session_client(
+        self, headers: Mapping[str, str], *, seconds: float | None = None, broken: Broken | None = None
+    ) -> httpx2.AsyncClient:
+        """Make a client of httpx2 for an MCP session, whose requests fail one by one; see `answering2`.
+
+        `seconds` is the longest silence of the backend, where it is not the settings'.
+        """
+        from routeiq_plugin.outbound import answering2
+
+        transport = answering2.AnsweringTransport(self._guarded2(), broken)
+        return self._client2(transport, headers, self._timeout if seconds is None else seconds, None)
+
+    def _client2(
+        self,
+        transport: httpx2.AsyncBaseTransport,
+        headers: Mapping[str, str] | None,
+        seconds: float,
+        auth: httpx2.Auth | None,
+    ) -> httpx2.AsyncClient:
         import httpx2
 
+        from routeiq_plugin.outbound import transports2
+
+        return transports2.Client(
+            transport=transport,
+            headers={"User-Agent": USER_AGENT, **(headers or {})},
+            cookies=_no_cookies(),
+            timeout=httpx2.Timeout(seconds, connect=self._connect, pool=self._connect),
+            follow_redirects=False,
+            trust_env=False,
+            auth=auth,
+        )
+
+    def _guarded2(self) -> transports2.GuardedTransport:
         from routeiq_plugin.outbound import transports2
 
         if self._closed:
             raise Unavailable("the gateway is shutting down")
         if self._transport2 is None:
             self._transport2 = transports2.GuardedTransport(self.guard, self._limits, self._tls)
-        return transports2.Client(
-            transport=self._transport2,
-            headers={"User-Agent": USER_AGENT, **(headers or {})},
-            cookies=_no_cookies(),
-            timeout=httpx2.Timeout(self._timeout, connect=self._connect, pool=self._connect),
-            follow_redirects=False,
-            trust_env=False,
-            auth=auth,
-        )
+        return self._transport2
 
     async def aclose(self) -> None:
         """Close the shared pools; clients that are still out answer `Unavailable` from now on."""

@@ -27,8 +27,8 @@ _BATCH: Final = 50
 class StaleVersion(Conflict):
     """Someone else wrote first: read again and decide again."""
 
-    def __init__(self, agent_id: str, expected: int, current: int) -> None:
-        super().__init__(f"Agent with ID {agent_id} is at version {current}, not {expected}: read it again")
+    def __init__(self, object_id: str, expected: int, current: int, kind: str = "Agent") -> None:
+        super().__init__(f"{kind} with ID {object_id} is at version {current}, not {expected}: read it again")
         self.expected = expected
         self.current = current
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -10,17 +10,56 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from routeiq_plugin.errors import CannotOpen
-from routeiq_plugin.store import agents, audit
+from routeiq_plugin.store import agents, audit, mcp_servers
 from routeiq_plugin.store.engine import Database
-from routeiq_plugin.store.sealing import Sealer, open_mapping, seal_mapping
-from routeiq_plugin.store.tables import AgentRow, PushConfigRow
+from routeiq_plugin.store.sealing import Sealer
+from routeiq_plugin.store.tables import AgentRow, McpServerRow, OAuthFlowRow, OAuthTokenRow, PushConfigRow
 
-SEALED_COLUMNS: Final = ("litellm_params", "static_headers", "kill_switch")
-"""Of agents."""
-WEBHOOK_COLUMNS: Final = ("webhook",)
-"""Of push configurations."""
+Row = AgentRow | McpServerRow | OAuthFlowRow | OAuthTokenRow | PushConfigRow
 
-Row = AgentRow | PushConfigRow
+
+@dataclass(frozen=True, slots=True)
+class SealedTable:
+    """One table with sealed columns; each row says in `sealed_with` which key opens them."""
+
+    table: type[Row]
+    columns: tuple[str, ...]
+    order: str
+    name: Callable[[Any], str]
+    """What operators call a row."""
+    kind: str | None = None
+    """What followers call it, where any follow it: they read a row again that was sealed anew."""
+    identity: str = ""
+    """Column of the id that they are told."""
+
+
+SEALED: Final = (
+    SealedTable(
+        AgentRow,
+        ("litellm_params", "static_headers", "kill_switch"),
+        "agent_name",
+        lambda row: f"{agents.KIND} {row.agent_name}",
+        agents.KIND,
+        "agent_id",
+    ),
+    SealedTable(PushConfigRow, ("webhook",), "push_id", lambda row: f"webhook of task {row.task_id}"),
+    SealedTable(
+        McpServerRow,
+        ("secrets",),
+        "name_key",
+        lambda row: f"MCP server {row.config.get('alias') or row.config.get('server_name') or row.server_id}",
+        mcp_servers.KIND,
+        "server_id",
+    ),
+    SealedTable(OAuthFlowRow, ("payload",), "flow_id", lambda row: f"login at MCP server {row.server_id}"),
+    SealedTable(
+        OAuthTokenRow,
+        ("payload",),
+        "server_id",
+        lambda row: f"{row.kind} of {row.owner or 'the gateway'} for MCP server {row.server_id}",
+    ),
+)
+"""Every table that holds sealed columns; a test compares it with the schema."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +76,7 @@ class Rotation:
 async def unreadable(database: Database, sealer: Sealer) -> tuple[str, ...]:
     """Name the rows whose secrets this key cannot open; raises `Unavailable`."""
     async with database.read() as session:
-        return tuple(_name(row) for row in await _rows(session) if _open(row, sealer) is None)
+        return tuple(kind.name(row) for kind, row in await _rows(session) if _open(kind, row, sealer) is None)
 
 
 async def rotate(
@@ -52,21 +91,21 @@ async def rotate(
     skipped: list[str] = []
     lost: list[str] = []
     async with database.write() as unit:
-        for row in await _rows(unit.session):
+        for kind, row in await _rows(unit.session):
             if row.sealed_with is None:
                 continue
-            if _open(row, new) is not None:
-                skipped.append(_name(row))
+            if _open(kind, row, new) is not None:
+                skipped.append(kind.name(row))
                 continue
-            opened = _open(row, old)
+            opened = _open(kind, row, old)
             if opened is None:
-                lost.append(_name(row))
+                lost.append(kind.name(row))
                 continue
-            for column, value in opened.items():
-                setattr(row, column, seal_mapping(new, value))
+            for column, plain in opened.items():
+                setattr(row, column, None if plain is None else new.seal(plain))
             row.sealed_with = new.key_id
-            if isinstance(row, AgentRow):
-                unit.changed(agents.KIND, row.agent_id, "reseal")
+            if kind.kind is not None:
+                unit.changed(kind.kind, str(getattr(row, kind.identity)), "reseal")
             resealed += 1
         audit.record(
             unit,
@@ -81,25 +120,23 @@ async def rotate(
     return Rotation(resealed, tuple(skipped), tuple(lost))
 
 
-async def _rows(session: AsyncSession) -> Sequence[Row]:
+async def _rows(session: AsyncSession) -> Sequence[tuple[SealedTable, Row]]:
     """Read every row that holds a secret."""
-    agents_ = await session.exec(select(AgentRow).order_by(col(AgentRow.agent_name)))
-    webhooks = await session.exec(select(PushConfigRow).order_by(col(PushConfigRow.push_id)))
-    return [*agents_, *webhooks]
+    found: list[tuple[SealedTable, Row]] = []
+    for kind in SEALED:
+        rows: Any = await session.exec(select(kind.table).order_by(col(getattr(kind.table, kind.order))))
+        found += [(kind, row) for row in rows]
+    return found
 
 
-def _open(row: Row, sealer: Sealer) -> Mapping[str, Mapping[str, Any] | None] | None:
+def _open(kind: SealedTable, row: Row, sealer: Sealer) -> Mapping[str, str | None] | None:
     """Open the sealed columns of a row, None if this key cannot."""
     if row.sealed_with not in (None, sealer.key_id):
         return None
-    columns = SEALED_COLUMNS if isinstance(row, AgentRow) else WEBHOOK_COLUMNS
+    sealed = {column: getattr(row, column) for column in kind.columns}
+    if row.sealed_with is None:
+        return dict.fromkeys(sealed)
     try:
-        return {column: open_mapping(sealer, getattr(row, column)) for column in columns}
+        return {column: None if value is None else sealer.open(value) for column, value in sealed.items()}
     except CannotOpen:
         return None
-
-
-def _name(row: Row) -> str:
-    if isinstance(row, AgentRow):
-        return f"{agents.KIND} {row.agent_name}"
-    return f"webhook of task {row.task_id}"

@@ -220,3 +220,87 @@ class PushDeliveryRow(Table, table=True):
     due_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
     claimed_until: datetime | None = Field(default=None, sa_column=Column(UtcDateTime))
     created_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
+
+
+class McpServerRow(Table, table=True):
+    """One registered MCP server; `secrets` holds sealed JSON, or nothing when there is nothing to seal."""
+
+    __tablename__ = "routeiq_mcp_server"
+    __table_args__ = (UniqueConstraint("name_key", name="routeiq_mcp_server_name_key"),)
+
+    server_id: str = Field(sa_column=Column(String, primary_key=True))
+    name_key: str = Field(sa_column=Column(String, nullable=False))
+    """The name under which it is called, case-folded: names differ in more than case."""
+    config: dict[str, Any] = Field(sa_column=Column(JSON(none_as_null=True), nullable=False))
+    """Fields of LiteLLM's server object that hold no secret, as registered."""
+    secrets: str | None = Field(default=None, sa_column=Column(Text))
+    """Credentials, headers, environment: whatever LiteLLM redacts."""
+    sealed_with: str | None = Field(default=None, sa_column=Column(String))
+    is_public: bool = Field(sa_column=Column(Boolean, nullable=False))
+    created_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
+    updated_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
+    created_by: str | None = Field(default=None, sa_column=Column(String))
+    updated_by: str | None = Field(default=None, sa_column=Column(String))
+    version: int = Field(sa_column=Column(BigInteger, nullable=False))
+
+
+class McpHealthRow(Table, table=True):
+    """How a server was when it was last asked; not part of its version, and followed by nobody."""
+
+    __tablename__ = "routeiq_mcp_health"
+
+    server_id: str = Field(
+        sa_column=Column(String, ForeignKey("routeiq_mcp_server.server_id", ondelete="CASCADE"), primary_key=True)
+    )
+    status: str = Field(sa_column=Column(String, nullable=False))
+    checked_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
+    latency_ms: float | None = Field(default=None, sa_column=Column(Double))
+    error: str | None = Field(default=None, sa_column=Column(Text))
+
+
+class McpToolRow(Table, table=True):
+    """A tool's definition as an admin approved it, so that a later change is noticed."""
+
+    __tablename__ = "routeiq_mcp_tool"
+
+    server_id: str = Field(
+        sa_column=Column(String, ForeignKey("routeiq_mcp_server.server_id", ondelete="CASCADE"), primary_key=True)
+    )
+    tool_name: str = Field(sa_column=Column(String, primary_key=True))
+    definition_hash: str = Field(sa_column=Column(String, nullable=False))
+    """SHA-256 of the canonical JSON of what a model sees of the tool."""
+    approved_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
+    approved_by: str | None = Field(default=None, sa_column=Column(String))
+
+
+class OAuthFlowRow(Table, table=True):
+    """A login at a server's authorization server on its way, or a server that was only staged for one."""
+
+    __tablename__ = "routeiq_oauth_flow"
+
+    flow_id: str = Field(sa_column=Column(String, primary_key=True))
+    """SHA-256 of what the browser carries (the state), or the id of the staged server."""
+    kind: str = Field(sa_column=Column(String, nullable=False))
+    server_id: str = Field(sa_column=Column(String, nullable=False, index=True))
+    owner: str = Field(sa_column=Column(String, nullable=False))
+    """Who began it; nobody else may finish it."""
+    payload: str = Field(sa_column=Column(Text, nullable=False))
+    """Sealed JSON: verifier, redirect, staged server and the like."""
+    sealed_with: str | None = Field(default=None, sa_column=Column(String))
+    expires_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False, index=True))
+
+
+class OAuthTokenRow(Table, table=True):
+    """What one user, or the gateway itself (`owner` is empty), holds for a server; sealed JSON."""
+
+    __tablename__ = "routeiq_oauth_token"
+
+    server_id: str = Field(sa_column=Column(String, primary_key=True))
+    owner: str = Field(sa_column=Column(String, primary_key=True))
+    kind: str = Field(sa_column=Column(String, primary_key=True))
+    """Which of them: the user's token, or the gateway's registration as a client."""
+    payload: str = Field(sa_column=Column(Text, nullable=False))
+    sealed_with: str | None = Field(default=None, sa_column=Column(String))
+    expires_at: datetime | None = Field(default=None, sa_column=Column(UtcDateTime))
+    updated_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
+    version: int = Field(sa_column=Column(BigInteger, nullable=False))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -13,19 +12,11 @@ from tests.a2a import registry as agents
 from tests.conftest import PLUGIN_CONFIG, BackendOf
 from tests.support.postgres import create_database
 from tests.support.proxy import Proxy, merge, running_proxy
+from tests.support.workers import PATIENT, lag, one_client_each, worker_pid
 
 CALLS: Final = 100
-CONNECTIONS: Final = 200
-"""Opened before we believe that the kernel will never pick the other worker."""
-POLLS: Final = 400
-"""Reads before we believe that a worker will never learn of a write; the lag itself is recorded, not asserted."""
-
 STOPPED: Final = (0, -15)
 """uvicorn raises the signal again once it has shut down in order, so that its parent learns of it."""
-
-PATIENT: Final = {"TIMEOUT_WORKER_HEALTHCHECK": "120"}
-"""Seconds; importing LiteLLM on a busy machine keeps a worker from answering for longer than uvicorn's 5, which then
-replaces it by another that fares no better."""
 
 Record = Callable[[str, object], None]
 
@@ -48,24 +39,8 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 @pytest.fixture(scope="module")
 def workers(pair: Proxy) -> Iterator[tuple[httpx.Client, httpx.Client]]:
     """One kept-alive connection to each worker."""
-    found: dict[int, httpx.Client] = {}
-    try:
-        for _ in range(CONNECTIONS):
-            client = pair.client(limits=httpx.Limits(max_connections=1))
-            pid = _pid(client)
-            if pid in found:
-                client.close()
-            else:
-                found[pid] = client
-            if len(found) == 2:
-                break
-        assert sorted(found) == pair.worker_pids(), "one of the workers was never reached"
-        first, second = found.values()
-        yield first, second
-        assert [_pid(each) for each in (first, second)] == list(found), "they were the same connections all along"
-    finally:
-        for client in found.values():
-            client.close()
+    with one_client_each(pair) as both:
+        yield both
 
 
 @pytest.mark.requirement("A2A-02", "A2A-08", "PKG-02")
@@ -83,7 +58,7 @@ def test_an_agent_created_on_one_worker_is_served_by_both_at_once(
             if read.status_code != 200 or read.json() != agent:
                 misses.append(read.text)
         with pair.client() as fresh:
-            seen.add(_pid(fresh))
+            seen.add(worker_pid(fresh))
             called = agents.call(fresh, reference)
             if called.status_code != 200 or "error" in called.json():
                 misses.append(called.text)
@@ -106,11 +81,11 @@ def _lags_of_one_agent(here: httpx.Client, there: httpx.Client) -> dict[str, flo
     """Create, change and delete an agent on one worker; return how long each took to reach the other, in seconds."""
     agent = here.post("/v1/agents", json=agents.body()).json()
     own = agents.path(agent["agent_id"])
-    lags = {"list": _lag(lambda: agent["agent_id"] in there.get("/v1/agents").text)}
+    lags = {"list": lag(lambda: agent["agent_id"] in there.get("/v1/agents").text)}
     updated = here.patch(own, json={"tpm_limit": 3}).json()
-    lags["update"] = _lag(lambda: there.get(own).json() == updated)
+    lags["update"] = lag(lambda: there.get(own).json() == updated)
     assert here.delete(own).status_code == 200
-    lags["delete"] = _lag(lambda: there.get(own).status_code == 404)
+    lags["delete"] = lag(lambda: there.get(own).status_code == 404)
     assert agent["agent_id"] not in there.get("/v1/agents").text
     return lags
 
@@ -123,7 +98,7 @@ def test_writers_on_both_workers_lose_no_update(workers: tuple[httpx.Client, htt
         for client, field in zip(workers, ("tpm_limit", "rpm_limit"), strict=True):
             assert client.patch(own, json={field: number}).status_code == 200
     for client in workers:
-        _lag(lambda client=client: client.get(own).headers["ETag"] == '"21"')  # type: ignore[misc]
+        lag(lambda client=client: client.get(own).headers["ETag"] == '"21"')  # type: ignore[misc]
         now = client.get(own).json()
         assert (now["tpm_limit"], now["rpm_limit"]) == (9, 9)
     stale = workers[1].patch(own, json={"tpm_limit": 1}, headers={"If-Match": '"20"'})
@@ -137,23 +112,10 @@ def test_both_workers_follow_the_same_revision(workers: tuple[httpx.Client, http
     assert len({each["worker"]["pid"] for each in told}) == 2
     assert len({each["database"]["revision"] for each in told}) == 1
     for client in workers:
-        _lag(lambda client=client: _followed(client))  # type: ignore[misc]
+        lag(lambda client=client: _followed(client))  # type: ignore[misc]
     assert [each["faults"] for each in told] == [[], []]
 
 
 def _followed(client: httpx.Client) -> bool:
     database = client.get("/router/info").json()["database"]
     return bool(database["followed"] and database["followed_revision"] == database["revision"])
-
-
-def _lag(holds: Callable[[], bool]) -> float:
-    """Poll until it holds, and return how long that took, in seconds."""
-    began = time.monotonic()
-    for _ in range(POLLS):
-        if holds():
-            return time.monotonic() - began
-    raise AssertionError(f"not after {POLLS} reads in {time.monotonic() - began:.1f} s")
-
-
-def _pid(client: httpx.Client) -> int:
-    return int(client.get("/router/info").json()["worker"]["pid"])

@@ -61,6 +61,10 @@ def owned(app: FastAPI) -> Any:
     async def card(thing_id: str) -> JSONResponse:
         return JSONResponse({"card": thing_id})
 
+    @router.get("/{name}/end")
+    async def named(name: str) -> JSONResponse:
+        return JSONResponse({"named": name})
+
     mounted = OwnedRoutes([router])
     mount(mounted)
     return mounted
@@ -124,6 +128,12 @@ def test_the_document_is_merged_once_however_often_it_is_asked_for(app: FastAPI,
     assert repr(app.openapi()) == copy
 
 
+async def test_a_path_that_begins_with_a_name_is_told_by_its_end(client: httpx.AsyncClient, owned: Any) -> None:
+    assert (await client.get("/any/end")).json() == {"named": "any"}
+    assert (await client.get("/elsewhere")).json() == {"stock": "elsewhere"}
+    assert (await client.get("/any/end/more")).status_code == 404
+
+
 def test_a_route_that_another_answers_is_told(app: FastAPI, owned: Any) -> None:
     from routeiq_plugin.host.app import shadowed
 
@@ -135,7 +145,7 @@ def test_a_route_that_another_answers_is_told(app: FastAPI, owned: Any) -> None:
     app.router.routes.insert(0, app.router.routes.pop())
     assert shadowed(owned) == {"GET /things/{thing_id}/card": "/things/{anything:path}"}
     app.router.routes.remove(owned)
-    assert set(shadowed(owned)) == {"GET /things/{thing_id}/card", "POST /things/{thing_id}"}
+    assert set(shadowed(owned)) == {"GET /things/{thing_id}/card", "POST /things/{thing_id}", "GET /{name}/end"}
 
 
 @pytest.mark.parametrize("root", ["", "/", "/api", "/api/", "/a"])
@@ -158,7 +168,5 @@ def test_every_error_has_a_status() -> None:
     for kind in family(RouteIQError):
         error = kind.__new__(kind)
         Exception.__init__(error, "x")
-        error.detail = "x"
-        if isinstance(error, Unavailable):
-            error.retry_after = 1.0
+        vars(error).update(detail="x", retry_after=1.0, resource_metadata="https://x")
         assert 400 <= error_response(error).status_code < 600, kind

@@ -41,7 +41,8 @@ WRONG: Final[tuple[tuple[Any, str], ...]] = (
     ({"a2a": {"enabled": "perhaps"}}, "routeiq.a2a.enabled"),
     ({"a2a": {"default_access": "allow"}}, "routeiq.a2a.default_access"),
     ({"a2a": {"breaker": {"failures": 0}}}, "routeiq.a2a.breaker.failures"),
-    ({"mcp": {"stdio": True}}, "routeiq.mcp is not available"),
+    ({"mcp": {"stdio": "perhaps"}}, "routeiq.mcp.stdio"),
+    ({"mcp": {"max_concurrent_per_server": 0}}, "routeiq.mcp.max_concurrent_per_server"),
     ({"routing": {"aliases": {"auto": {"strategy": "rules"}}}}, "routeiq.routing is not available"),
     ({"reload": {"watch": True}}, "routeiq.reload is not available"),
     ({"database_url": 5}, "routeiq.database_url"),
@@ -79,8 +80,8 @@ def test_every_wrong_value_is_named_at_once() -> None:
         assert path in str(refused.value)
 
 
-@pytest.mark.parametrize("feature", ["mcp", "routing"])
-def test_a_planned_feature_may_be_switched_off(feature: str) -> None:
+@pytest.mark.parametrize("feature", ["a2a", "mcp", "routing"])
+def test_a_feature_may_be_switched_off(feature: str) -> None:
     assert parse({feature: {"enabled": False}})
 
 

@@ -195,6 +195,7 @@ def start_proxy(
     custom_auth: bool = True,
     wait_ready: bool = True,
     port: int | None = None,
+    master_key: str | None = None,
 ) -> Proxy:
     """Write a config into `workdir` and start the stock `litellm` of this virtualenv on it.
 
@@ -202,7 +203,7 @@ def start_proxy(
     `Proxy.add_key` work, under LiteLLM's own common checks; without it LiteLLM knows the master key alone. Raises
     `ProxyDiedError` when it ends before it is ready. The caller ends it; `running_proxy` does so by itself.
     """
-    master_key = f"sk-{secrets.token_hex(24)}"
+    master_key = master_key or f"sk-{secrets.token_hex(24)}"
     base = _base_config(master_key, plugin=plugin, custom_auth=custom_auth)
     salt = {"LITELLM_SALT_KEY": f"sk-{secrets.token_hex(24)}"}
     launch = Launch(

@@ -16,7 +16,7 @@ import sys
 import threading
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import parse_qs
 
 import uvicorn
@@ -78,9 +78,9 @@ class Controlled:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        body = await _read(receive)
+        body = await read(receive)
         if scope["path"].startswith("/_"):
-            await _answer(send, 200, await self._control(scope, body))
+            await answer(send, 200, await self._control(scope, body))
             return
         headers = {name.decode(): value.decode("latin-1") for name, value in scope["headers"]}
         self._controls.seen.append(
@@ -96,12 +96,12 @@ class Controlled:
     async def _serve(self, scope: MutableMapping[str, Any], headers: dict[str, str], exchange: _Exchange) -> None:
         options = self._controls.options
         if options.redirect_to is not None:
-            await _answer(exchange.send, 302, {}, {"location": options.redirect_to})
+            await answer(exchange.send, 302, {}, {"location": options.redirect_to})
             return
         required = (options.require or {}) if scope["method"] == "POST" else {}
         missing = [name for name, value in required.items() if headers.get(name.lower()) != value]
         if missing:
-            await _answer(exchange.send, 401, {"error": f"wrong or missing: {', '.join(missing)}"})
+            await answer(exchange.send, 401, {"error": f"wrong or missing: {', '.join(missing)}"})
             return
         await exchange.run(self._app, scope)
 
@@ -162,7 +162,7 @@ class _Exchange:
         self._left.set()
 
 
-async def _read(receive: Receive) -> bytes:
+async def read(receive: Receive) -> bytes:
     body = b""
     while True:
         message = await receive()
@@ -172,7 +172,7 @@ async def _read(receive: Receive) -> bytes:
             return body
 
 
-async def _answer(send: Send, status: int, content: Any, headers: dict[str, str] | None = None) -> None:
+async def answer(send: Send, status: int, content: Any, headers: dict[str, str] | None = None) -> None:
     fields = {"content-type": "application/json", **(headers or {})}
     raw = [(name.encode(), value.encode()) for name, value in fields.items()]
     await send({"type": "http.response.start", "status": status, "headers": raw})
@@ -188,11 +188,9 @@ def listen(port: int) -> tuple[socket.socket, str]:
     return listener, f"http://127.0.0.1:{listener.getsockname()[1]}/"
 
 
-def serve(app: App, controls: Controls, listener: socket.socket, url: str) -> None:
+def serve(app: App, listener: socket.socket, url: str, *, lifespan: Literal["on", "off"] = "off") -> None:
     """Say on standard output where we are, then serve until SIGTERM or until standard input is closed."""
-    server = uvicorn.Server(
-        uvicorn.Config(Controlled(app, controls), lifespan="off", log_level="warning", timeout_graceful_shutdown=1)
-    )
+    server = uvicorn.Server(uvicorn.Config(app, lifespan=lifespan, log_level="warning", timeout_graceful_shutdown=1))
     threading.Thread(target=_end_with_parent, args=(server,), daemon=True).start()
     print(json.dumps({"url": url}), flush=True)
     server.run(sockets=[listener])

@@ -34,7 +34,7 @@ from a2a.types import (
 )
 from a2a.utils import new_agent_text_message, new_task
 
-from tests.support.agents.controls import Controls, listen, serve
+from tests.support.agents.controls import Controlled, Controls, listen, serve
 from tests.support.agents.scenario import Kind, Options, Step, scenario_for
 
 _STATES: dict[Kind, Any] = {
@@ -136,7 +136,7 @@ def main(options: Options) -> None:
     application = A2AStarletteApplication(
         public, handler, extended_agent_card=None if options.plain else extended(public)
     )
-    serve(application.build(), controls, listener, url)
+    serve(Controlled(application.build(), controls), listener, url)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ from google.protobuf.json_format import ParseDict
 from google.protobuf.struct_pb2 import Struct, Value
 from starlette.applications import Starlette
 
-from tests.support.agents.controls import Controls, listen, serve
+from tests.support.agents.controls import Controlled, Controls, listen, serve
 from tests.support.agents.scenario import Kind, Options, Step, scenario_for
 
 _STATES = {
@@ -156,7 +156,7 @@ def main(options: Options) -> None:
         *create_jsonrpc_routes(handler, "/", enable_v0_3_compat=options.compat),
         *(create_rest_routes(handler) if options.rest else ()),
     ]
-    serve(Starlette(routes=routes), controls, listener, url)
+    serve(Controlled(Starlette(routes=routes), controls), listener, url)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""The tool gateway: MCP servers that are registered, governed and called."""

@@ -1,0 +1,1 @@
+"""Agents: the registry, who may use it, what survives, and calls."""

@@ -1,0 +1,1 @@
+"""Calling tools, reading resources and getting prompts, through a running proxy."""
