@@ -359,7 +359,7 @@ def test_a_team_filter_is_refused_where_nobody_knows_teams(client: httpx.Client)
 
 @pytest.mark.requirement("MCP-02")
 def test_stdio_is_off_unless_both_switches_are_on(proxy: Proxy, furnished: Proxy) -> None:
-    wanted = {"transport": "stdio", "command": "python3", "args": ["-c", "pass"], "url": None}
+    wanted: dict[str, Any] = {"transport": "stdio", "command": "python3", "args": ["-c", "pass"], "url": None}
     with proxy.client() as client:
         response = client.post("/v1/mcp/server", json={**servers.body(), **wanted})
         assert response.status_code == 422
