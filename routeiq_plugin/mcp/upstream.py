@@ -26,7 +26,7 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 
 from routeiq_plugin._version import __version__
-from routeiq_plugin.errors import BackendError, BackendTimeout, RouteIQError, Unavailable
+from routeiq_plugin.errors import AddressRefused, BackendError, BackendTimeout, RouteIQError, Unavailable
 from routeiq_plugin.mcp.failures import NotCarriedOut, ServerRefused
 from routeiq_plugin.mcp.model import Server
 from routeiq_plugin.mcp.stderr import Stderr
@@ -201,6 +201,8 @@ class Upstream:
         for leaf in _leaves(error):
             if isinstance(leaf, MCPError):
                 return self._translated(leaf)
+            if isinstance(leaf, AddressRefused):
+                return BackendError(leaf.detail)  # the admin's input, not this caller's
             if isinstance(leaf, RouteIQError):
                 return leaf
         return backend_error(error) if isinstance(error, Exception) else BackendError("the call to the backend failed")
