@@ -224,7 +224,7 @@ def _activated(vector: ndarray, name: str) -> ndarray:
     import numpy as np
 
     if name == "relu":
-        return np.maximum(vector, 0)
+        return np.asarray(np.maximum(vector, 0))
     if name == "tanh":
         return np.asarray(np.tanh(vector))
     return np.asarray(1 / (1 + np.exp(-vector))) if name == "logistic" else vector
