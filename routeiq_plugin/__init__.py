@@ -11,10 +11,11 @@ from routeiq_plugin._version import __version__
 
 if TYPE_CHECKING:
     from routeiq_plugin._plugin import RouteIQ
+    from routeiq_plugin.routing.strategy import Strategy
 
     plugin: RouteIQ
 
-__all__ = ["__version__", "plugin"]
+__all__ = ["Strategy", "__version__", "plugin"]
 
 
 def __getattr__(name: str) -> Any:
@@ -26,4 +27,8 @@ def __getattr__(name: str) -> Any:
         from routeiq_plugin._plugin import attach
 
         return attach()
+    if name == "Strategy":
+        from routeiq_plugin.routing.strategy import Strategy
+
+        return Strategy
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

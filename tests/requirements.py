@@ -177,7 +177,7 @@ _RELOAD: Final = (
 
 _ROUTING: Final = (
     _planned("RTE-01", Kind.OWN, "every LLMRouter strategy by name `llmrouter-*`: native or in a worker process"),
-    _planned(
+    _built(
         "RTE-02",
         Kind.OWN,
         "CustomRouter strategy (`CustomRoutingStrategyBase`) and custom callback registered through LiteLLM's config",

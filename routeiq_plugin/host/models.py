@@ -46,7 +46,9 @@ class ModelGroups:
         """Return what is known of those groups that exist, in the order given."""
         router = live_router()
         found: dict[str, GroupFacts] = {}
-        for model in models if router is not None else ():
+        if router is None:
+            return found
+        for model in models:
             deployments = tuple(router.get_model_ids(model_name=model))
             known = self._known.get(model)
             if not deployments:

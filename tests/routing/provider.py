@@ -1,4 +1,4 @@
-"""A model provider on loopback for any number of models: it says which model answered, and fails those it is told to."""
+"""A model provider on loopback for any number of models: it says who answers, and fails those it is told to."""
 
 from __future__ import annotations
 
