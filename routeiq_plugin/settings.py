@@ -186,6 +186,8 @@ class RoutingSettings(Section):
 
     enabled: bool = True
     aliases: Mapping[Annotated[str, AfterValidator(_alias_name)], AliasSettings] = {}
+    groups: Mapping[str, AliasSettings] = {}
+    """Model groups that mix models: candidates are `litellm_params.model` names of their deployments."""
 
     @model_validator(mode="after")
     def _no_chains(self) -> Self:
