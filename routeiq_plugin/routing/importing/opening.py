@@ -43,6 +43,8 @@ _NUMPY: Final = {
     "__bit_generator_ctor",
     "RandomState",
     "MT19937",
+    "SeedSequence",
+    "__pyx_unpickle_SeedSequence",
 }
 _SKLEARN: Final = {
     "KNeighborsClassifier",
@@ -70,6 +72,8 @@ _PANDAS: Final = {
     "ArrowStringArray",
     "StringArray",
     "NumpyExtensionArray",
+    "NDArrayBacked",
+    "__pyx_unpickle_NDArrayBacked",
 }
 _TORCH: Final = {"_rebuild_tensor_v2", "FloatStorage", "_rebuild_parameter"}
 ALLOWED: Final = {"numpy": _NUMPY, "sklearn": _SKLEARN, "pandas": _PANDAS, "torch": _TORCH}
