@@ -14,6 +14,7 @@ from typing import Final
 
 from routeiq_plugin._version import __version__
 from routeiq_plugin.errors import RouteIQError, SettingsError
+from routeiq_plugin.routing.commands import add_commands as add_routing_commands
 
 DEFAULT_CONFIG: Final = "litellm_config.yaml"
 OLD_KEY: Final = "ROUTEIQ_OLD_SALT_KEY"
@@ -75,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--output", type=Path, help="write here instead of to standard output")
     export.add_argument("--env-file", type=Path, help="write the secrets' values here (mode 0600)")
     export.set_defaults(run=_export)
+    add_routing_commands(commands)
     return parser
 
 

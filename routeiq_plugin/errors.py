@@ -7,7 +7,8 @@ RouteIQError
 ├── InvalidRequest            the caller's input is wrong; names the field and the fix
 │   ├── MalformedBody         not JSON at all
 │   ├── InvalidFields         well-formed JSON with wrong, missing or unknown fields
-│   └── AddressRefused        a URL that the outbound guard will not call
+│   ├── AddressRefused        a URL that the outbound guard will not call
+│   └── ArtifactRefused       a routing artifact that is not whole, not ours or not what it says
 ├── Unauthenticated
 ├── LoginRequired             an upstream wants the caller's own login; says where to get it
 ├── Forbidden
@@ -82,6 +83,10 @@ class InvalidFields(InvalidRequest):
 
 class AddressRefused(InvalidRequest):
     """The outbound guard will not call this URL; says which rule and which setting opens it."""
+
+
+class ArtifactRefused(InvalidRequest):
+    """A routing artifact is not whole, not of a kind that we load, or not what its manifest says."""
 
 
 class Unauthenticated(RouteIQError):

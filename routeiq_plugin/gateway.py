@@ -44,6 +44,8 @@ from routeiq_plugin.operations.faults import Faults
 from routeiq_plugin.operations.info import Feature, Info, State
 from routeiq_plugin.operations.routes import operations_routes
 from routeiq_plugin.outbound import Clients, Guard
+from routeiq_plugin.routing.routes import routing_routes
+from routeiq_plugin.routing.service import Routing
 from routeiq_plugin.settings import Settings
 from routeiq_plugin.store.agents import AgentStore
 from routeiq_plugin.store.audit import AuditLog
@@ -71,7 +73,7 @@ _CONFIG_POLL_SECONDS: Final = 0.05
 CONFIG_PATIENCE_SECONDS: Final = 30.0
 """How long LiteLLM may take to adopt its config's master key; it may also come from where we cannot look."""
 
-_PLANNED: Final = ("routing", "reload")
+_PLANNED: Final = ("reload",)
 
 
 class Gateway:
@@ -122,7 +124,10 @@ class Gateway:
             ready=self.ready,
             on_fault=self._faults.record,
         )
+        self.routing = Routing(settings.routing, self._faults.record)
         routers = [operations_routes(self.info, AuditLog(self._database))]
+        if settings.routing.enabled:
+            routers.append(routing_routes(self.routing))
         if settings.a2a.enabled:
             routers += [
                 registry_routes(self._agents),
@@ -159,6 +164,9 @@ class Gateway:
             chat_models.guard_calls(self._agents.require_model)
             chat_models.filter_listings(self._agents.may_see)
         self._tasks = [asyncio.create_task(self._run(), name="routeiq")]
+        if self.routing.used:
+            self._tasks.append(asyncio.create_task(self.routing.run(), name="routeiq artifacts"))
+            self._tasks.append(asyncio.create_task(self.routing.follow_router(), name="routeiq aliases"))
 
     async def stop(self) -> None:
         """End background work and connections; safe to call twice."""
@@ -166,6 +174,7 @@ class Gateway:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self.routing.close()
         await counted()
         await self._oversight.aclose()
         await self._tasks_of_agents.aclose()
@@ -287,7 +296,18 @@ class Gateway:
 
     def _features(self) -> Mapping[str, Feature]:
         planned = {name: Feature(State.PLANNED) for name in _PLANNED}
-        return {"a2a": self._a2a(), "mcp": self._mcp_feature(), **planned}
+        return {"a2a": self._a2a(), "mcp": self._mcp_feature(), "routing": self._routing(), **planned}
+
+    def _routing(self) -> Feature:
+        if not self._settings.routing.enabled:
+            return Feature(State.OFF)
+        reasons = self.routing.reasons()
+        return Feature(
+            State.UNAVAILABLE if reasons else State.READY,
+            reason="; ".join(reasons) or None,
+            facts=self.routing.facts(),
+            admin_facts=self.routing.admin_facts(),
+        )
 
     def _a2a(self) -> Feature:
         if not self._settings.a2a.enabled:

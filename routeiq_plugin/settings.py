@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from ipaddress import ip_network
 from typing import Annotated, Any, Final, Literal, Self
@@ -38,6 +39,15 @@ def _allowed_host(value: str) -> str:
     if "/" in text:
         ip_network(text, strict=False)
     return text
+
+
+def _regex(value: str | None) -> str | None:
+    if value is not None:
+        try:
+            re.compile(value)
+        except re.error as wrong:
+            raise ValueError(f"not a regular expression: {wrong}") from None
+    return value
 
 
 class Section(BaseModel):
@@ -87,11 +97,108 @@ class MCPSettings(Section):
     """Requests that one worker has on their way to one server; the rest wait."""
 
 
+class RuleCondition(Section):
+    """What a prompt must be like; all that is given must hold, and nothing given holds always."""
+
+    regex: Annotated[str | None, AfterValidator(_regex)] = None
+    """Found anywhere in the text."""
+    tag: str | None = None
+    """One of the request's tags."""
+    header: Mapping[str, str] = {}
+    """Request headers, names in any case, each with the exact value."""
+    min_chars: int | None = Field(default=None, ge=0)
+    language: str | None = Field(default=None, pattern="^[a-z]{2}$")
+    """ISO 639-1, guessed from the script and frequent words."""
+    has_image: bool | None = None
+    has_tools: bool | None = None
+
+
+class Rule(Section):
+    """One line of the strategy `rules`; the first whose condition holds names the model."""
+
+    when: RuleCondition = RuleCondition()
+    model: str
+
+
+class Objective(Section):
+    """What a quality-predicting strategy aims at: one of the two."""
+
+    quality: float | None = Field(default=None, gt=0, le=1)
+    """The least share of the best single model's quality, as calibrated when the artifact was trained."""
+    cost_weight: float | None = Field(default=None, ge=0)
+    """What one unit of quality is worth: predicted quality less this times the price relative to the dearest."""
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.quality is None) == (self.cost_weight is None):
+            raise ValueError("give either quality or cost_weight")
+        return self
+
+
+class Arm(Section):
+    """One arm of an experiment; what it does not say it takes from the alias."""
+
+    name: str = Field(pattern="^[A-Za-z0-9_.-]{1,64}$")
+    weight: float = Field(gt=0, allow_inf_nan=False)
+    artifact: str | None = None
+    strategy: str | None = None
+
+
+class AliasSettings(Section):
+    """A name that clients ask for, and how its model is chosen."""
+
+    strategy: str
+    artifact: str | None = None
+    """A directory with manifest.json and *.safetensors: local path, s3:// or gs://."""
+    candidates: tuple[Annotated[str, Field(min_length=1)], ...] = Field(min_length=1)
+    """Model groups of this proxy."""
+    default: str
+    """When the strategy fails or is out of time; one of the candidates."""
+    objective: Objective = Objective(quality=0.95)
+    candidate_access: Literal["alias", "model"] = "alias"
+    """alias: a grant on the alias covers its candidates. model: only those that key and team hold themselves."""
+    deadline_ms: float | None = Field(default=None, gt=0, le=60_000)
+    """Default: 20, and 1000 for strategies in a worker process."""
+    sticky: Literal["conversation", "none"] = "conversation"
+    rules: tuple[Rule, ...] = ()
+    arms: tuple[Arm, ...] = ()
+    arms_by: Literal["user", "key", "session"] = "user"
+    """Whose requests stay in one arm; where that is not known, the next of user, key, session."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if len(set(self.candidates)) < len(self.candidates):
+            raise ValueError("candidates name a model twice")
+        named = [("default", self.default), *((f"rules.{at}.model", rule.model) for at, rule in enumerate(self.rules))]
+        for path, model in named:
+            if model not in self.candidates:
+                raise ValueError(f"{path} {model!r} is not one of the candidates")
+        if len({arm.name for arm in self.arms}) < len(self.arms):
+            raise ValueError("arms have a name twice")
+        return self
+
+
+def _alias_name(value: str) -> str:
+    if not value or value != value.strip() or "," in value or value.startswith("a2a/"):
+        raise ValueError("use a name without comma that does not begin with a2a/")
+    return value
+
+
 class RoutingSettings(Section):
-    """Model routing (planned)."""
+    """Model routing: aliases that stand for several models."""
 
     enabled: bool = True
-    aliases: Mapping[str, Mapping[str, Any]] = {}
+    aliases: Mapping[Annotated[str, AfterValidator(_alias_name)], AliasSettings] = {}
+    groups: Mapping[str, AliasSettings] = {}
+    """Model groups that mix models: candidates are `litellm_params.model` names of their deployments."""
+
+    @model_validator(mode="after")
+    def _no_chains(self) -> Self:
+        for name, alias in self.aliases.items():
+            for candidate in alias.candidates:
+                if candidate in self.aliases:
+                    raise ValueError(f"aliases.{name}.candidates: {candidate!r} is an alias itself")
+        return self
 
 
 class ReloadSettings(Section):
@@ -120,7 +227,6 @@ class Settings(Section):
     def _refuse_what_is_planned(self) -> Self:
         """A setting of a feature that this version lacks stops the boot: silence would look like success."""
         for path, given, planned in (
-            ("routing", self.routing.model_copy(update={"enabled": True}), RoutingSettings()),
             ("reload", self.reload, ReloadSettings()),
         ):
             if given != planned:

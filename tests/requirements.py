@@ -176,14 +176,20 @@ _RELOAD: Final = (
 )
 
 _ROUTING: Final = (
-    _planned("RTE-01", Kind.OWN, "every LLMRouter strategy by name `llmrouter-*`: native or in a worker process"),
-    _planned(
+    _built(
+        "RTE-01",
+        Kind.OWN,
+        "every LLMRouter strategy by name `llmrouter-*`: native or in a worker process",
+        note="native: knn, svm, mlp, mf, elo, hybrid, smallest, largest; the worker process for the others is planned, "
+        "and so is the comparison with LLMRouter itself in its own virtualenv",
+    ),
+    _built(
         "RTE-02",
         Kind.OWN,
         "CustomRouter strategy (`CustomRoutingStrategyBase`) and custom callback registered through LiteLLM's config",
     ),
-    _planned("RTE-03", Kind.OWN, "artifacts from local disk, S3 and GCS; verified; hot-swapped"),
-    _planned(
+    _built("RTE-03", Kind.OWN, "artifacts from local disk, S3 and GCS; verified; hot-swapped"),
+    _built(
         "RTE-20",
         Kind.BEYOND,
         "sub-millisecond decisions without torch in the proxy; price-aware quality regression; experiments; "

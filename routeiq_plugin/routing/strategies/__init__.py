@@ -1,0 +1,1 @@
+"""The strategies that come with the package, and how one is found by its name."""

@@ -1,0 +1,66 @@
+"""One proxy with every kind of alias for all of these tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from tests.routing import world
+from tests.routing.provider import Provider, provider
+from tests.routing.world import RULES, Routed, alias, routed
+
+BRIEF_MS: Final = 50
+
+
+@pytest.fixture(scope="package")
+def upstream() -> Iterator[Provider]:
+    """The provider behind every model."""
+    with provider() as running:
+        yield running
+
+
+@pytest.fixture(scope="package")
+def artifact_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trained artifact of the strategy `quality`."""
+    path = tmp_path_factory.mktemp("artifact")
+    world.train(path)
+    return path
+
+
+@pytest.fixture(scope="package")
+def here(upstream: Provider, artifact_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Routed]:
+    """The proxy."""
+    workdir = tmp_path_factory.mktemp("routed")
+    pickled = workdir.parent / "evil.pkl"
+    pickled.write_bytes(b"cos\nsystem\n(S'touch /tmp/never'\ntR.")
+    aliases: dict[str, Any] = {
+        "ruled": alias("rules", rules=list(RULES)),
+        "strict": alias("rules", rules=list(RULES), candidate_access="model"),
+        "logged-rules": alias("rules", rules=list(RULES)),
+        "logged-quality": alias("quality", artifact=str(artifact_path)),
+        "loose": alias("rules", rules=list(RULES), sticky="none"),
+        "turns": alias("round-robin"),
+        "cheapest": alias("cost", default="large"),
+        "fastest": alias("latency"),
+        "smart": alias("quality", artifact=str(artifact_path)),
+        "careful": alias("quality", artifact=str(artifact_path), objective={"cost_weight": 0}),
+        "frugal": alias("quality", artifact=str(artifact_path), objective={"cost_weight": 100}),
+        "empty": alias("quality", artifact=str(workdir / "nowhere"), default="middle"),
+        "pickled": alias("quality", artifact=str(pickled), default="middle"),
+        "stalled": alias("stalling", default="middle", deadline_ms=BRIEF_MS),
+        "failed": alias("failing", default="middle"),
+        "foreign": alias("by-name"),
+        "ghosts": {**alias("round-robin"), "candidates": ["ghost", "small"]},
+        "trial": alias(
+            "round-robin",
+            arms=[
+                {"name": "a", "weight": 1, "strategy": "cost"},
+                {"name": "b", "weight": 1, "strategy": "by-name"},
+            ],
+        ),
+    }
+    with routed(workdir, upstream, aliases) as running:
+        yield running

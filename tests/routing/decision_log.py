@@ -1,0 +1,25 @@
+"""A LiteLLM callback, copied into a proxy's directory: what LiteLLM's loggers hear of routing, one line per request."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+from litellm.integrations.custom_logger import CustomLogger
+
+FILE: Final = Path(__file__).with_name("decisions.jsonl")
+
+
+class DecisionLog(CustomLogger):  # type: ignore[misc]  # LiteLLM is not followed by mypy, see pyproject.toml
+    """Writes down `routing_decision` and the model group of every success."""
+
+    async def async_log_success_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
+        """Note a call that went well."""
+        told = kwargs["standard_logging_object"]
+        line = {"group": told["model_group"], "decision": told["metadata"]["routing_decision"]}
+        with FILE.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+decision_log = DecisionLog()
