@@ -68,7 +68,7 @@ class World:
     def request(self, caller: str, operation: str, reference: str) -> httpx.Response:
         """Make the operation's request."""
         method, _, path = operation.partition(" ")
-        body = None if method in ("GET", "DELETE") else {}
+        body: dict[str, Any] | None = None if method in ("GET", "DELETE") else {}
         return self.clients[caller].request(
             method, path.replace("{server_id}", reference), json=body, follow_redirects=False
         )

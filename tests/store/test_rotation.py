@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from sqlmodel import select
@@ -81,15 +82,15 @@ def test_every_table_that_seals_is_known() -> None:
 
 async def test_servers_and_logins_are_sealed_anew_as_well(database: Database) -> None:
     now = datetime.now(UTC)
-    sealed = {"payload": SEALER.seal('{"t": 1}'), "sealed_with": SEALER.key_id}
+    sealed: dict[str, Any] = {"payload": SEALER.seal('{"t": 1}'), "sealed_with": SEALER.key_id}
     servers = McpServerStore(database, SEALER)
     record = McpServerRecord(
         server_id="s", config={"alias": "tools"}, secrets={"env": {"A": "b"}}, created_at=now, updated_at=now
     )
     await servers.create(record, entry())
     async with database.write() as unit:
-        flow = {"flow_id": "f", "kind": "state", "server_id": "s", "owner": "alice", "expires_at": now}
-        token = {"server_id": "s", "owner": "alice", "kind": "token", "updated_at": now, "version": 1}
+        flow: dict[str, Any] = {"flow_id": "f", "kind": "state", "server_id": "s", "owner": "alice", "expires_at": now}
+        token: dict[str, Any] = {"server_id": "s", "owner": "alice", "kind": "token", "updated_at": now, "version": 1}
         unit.session.add_all([OAuthFlowRow(**flow, **sealed), OAuthTokenRow(**token, **sealed)])
     names = ("MCP server tools", "login at MCP server s", "token of alice for MCP server s")
     assert await unreadable(database, OTHER_SEALER) == names
