@@ -124,7 +124,7 @@ async def _client(target: Target, scenario: Scenario, calls: int) -> list[Call]:
         for _ in range(calls):
             begun = time.perf_counter()
             writer.write(request)
-            first, body = await _answer(reader)
+            first, body = await answer(reader)
             ended = time.perf_counter()
             if b'"error"' in body or b'"result"' not in body:
                 raise RuntimeError(f"{scenario.name}: not an answer: {body[:400]!r}")
@@ -135,7 +135,7 @@ async def _client(target: Target, scenario: Scenario, calls: int) -> list[Call]:
     return made
 
 
-async def _answer(reader: asyncio.StreamReader) -> tuple[float, bytes]:
+async def answer(reader: asyncio.StreamReader) -> tuple[float, bytes]:
     """Read one answer; returns when its body began, and the body."""
     head = (await reader.readuntil(_END)).lower()
     if b" 200 " not in head.split(b"\r\n", 1)[0]:
@@ -236,7 +236,8 @@ def cpu_shares(samples: Mapping[str, Samples], arm: str = OURS) -> list[float]:
     return [mine / stock for mine, stock in zip(samples[arm].cpu_ms, samples[STOCK].cpu_ms, strict=True)]
 
 
-def _spread(values: Sequence[float], digits: int = 1) -> str:
+def spread(values: Sequence[float], digits: int = 1) -> str:
+    """Write a median with the least and the greatest of its samples."""
     return f"{median(values):.{digits}f} [{min(values):.{digits}f}..{max(values):.{digits}f}]"
 
 
@@ -244,19 +245,19 @@ def lines(results: Results, load: Sequence[float]) -> Iterator[str]:
     """Write the report for people."""
     named = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     yield f"Python {platform.python_version()}, {named}"
-    yield f"load average {_spread(load)}; our own agent, client and proxy account for about 2 of it"
+    yield f"load average {spread(load)}; our own agent, client and proxy account for about 2 of it"
     for name, samples in results.items():
         yield ""
         yield f"{name} ({samples[DIRECT].calls} calls per arm; median [least..greatest] of the rounds' medians)"
         for arm in ARMS:
             row = samples[arm]
-            cpu = "" if arm == DIRECT else f"   CPU {_spread(row.cpu_ms)} ms per call"
-            extra = "" if arm == DIRECT else f"   added {_spread(added(samples, arm))} ms"
-            first = f"   first event {_spread(row.first_ms)} ms" if name.startswith("stream") else ""
-            yield f"  {arm:<7} {_spread(row.total_ms)} ms{first}{extra}{cpu}"
+            cpu = "" if arm == DIRECT else f"   CPU {spread(row.cpu_ms)} ms per call"
+            extra = "" if arm == DIRECT else f"   added {spread(added(samples, arm))} ms"
+            first = f"   first event {spread(row.first_ms)} ms" if name.startswith("stream") else ""
+            yield f"  {arm:<7} {spread(row.total_ms)} ms{first}{extra}{cpu}"
         for arm in (AGAIN, OURS):
-            yield f"  {arm} adds x{_spread(shares(samples, arm), 2)} of what stock adds, with"
-            yield f"  {'':{len(arm)}} x{_spread(cpu_shares(samples, arm), 2)} of its CPU"
+            yield f"  {arm} adds x{spread(shares(samples, arm), 2)} of what stock adds, with"
+            yield f"  {'':{len(arm)}} x{spread(cpu_shares(samples, arm), 2)} of its CPU"
     yield ""
     yield from verdicts(results)
 

@@ -90,7 +90,7 @@ _INHERITED: Final = (
     _built("SDK-03", Kind.INHERIT, "Anthropic SDK (pass-through) against the proxy with the plugin"),
     _built("SDK-04", Kind.INHERIT, "Google AI SDK (pass-through) against the proxy with the plugin"),
     _built("SDK-05", Kind.OWN, "A2A SDK: discovery and invocation"),
-    _planned("SDK-06", Kind.OWN, "MCP SDK: registration and tool calls"),
+    _built("SDK-06", Kind.OWN, "MCP SDK: registration and tool calls"),
     _built("SDK-07", Kind.INHERIT, "LiteLLM Python SDK against the proxy with the plugin"),
 )
 
@@ -133,9 +133,9 @@ _MCP: Final = (
     _built("MCP-04", Kind.OWN, "PUT /v1/mcp/server and /v1/mcp/server/{id}"),
     _built("MCP-05", Kind.OWN, "DELETE /v1/mcp/server/{id} = DELETE /mcp/servers/{id}"),
     _built("MCP-06", Kind.OWN, "GET /v1/mcp/server/health (real probes)"),
-    _planned("MCP-07", Kind.OWN, "GET /v1/mcp/tools = GET /mcp/tools, GET /mcp/tools/list"),
-    _planned("MCP-08", Kind.OWN, "POST /mcp/tools/call"),
-    _planned("MCP-09", Kind.OWN, "GET /mcp/resources (and read)"),
+    _built("MCP-07", Kind.OWN, "GET /v1/mcp/tools = GET /mcp/tools, GET /mcp/tools/list"),
+    _built("MCP-08", Kind.OWN, "POST /mcp/tools/call"),
+    _built("MCP-09", Kind.OWN, "GET /mcp/resources (and read)"),
     _built("MCP-10", Kind.OWN, "GET /v1/mcp/access_groups"),
     _built("MCP-11", Kind.OWN, "GET /v1/mcp/registry.json"),
     _built(
@@ -144,7 +144,7 @@ _MCP: Final = (
         "POST /v1/mcp/server/oauth/session, GET .../oauth/{id}/authorize, POST .../oauth/{id}/token",
     ),
     _built("MCP-13", Kind.OWN, "GET /.well-known/oauth-*"),
-    _planned("MCP-20", Kind.BEYOND, "pooled upstream sessions: one upstream request per call"),
+    _built("MCP-20", Kind.BEYOND, "pooled upstream sessions: one upstream request per call"),
     _planned(
         "MCP-21",
         Kind.BEYOND,
@@ -156,6 +156,7 @@ _MCP: Final = (
         Kind.BEYOND,
         "tool-definition pinning; OAuth that any worker can finish and that remembers the user "
         "(official registry API v0.1, BYOK: later)",
+        "tool definitions are pinned; OAuth is to come",
     ),
 )
 

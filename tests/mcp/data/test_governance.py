@@ -106,23 +106,18 @@ def test_a_hook_may_change_arguments_and_add_a_header_to_that_call_alone(
     assert calls[0].headers["mcp-session-id"] == calls[1].headers["mcp-session-id"]
 
 
-@pytest.mark.parametrize(
-    ("guardrail", "text", "status"),
-    [
-        ("blocking", "a forbidden-word", 403),
-        ("late", "a late-word", 422),
-        ("blocking-answers", "forbidden-answer", 403),
-    ],
+REFUSALS: Final = (
+    ("blocking", "a forbidden-word", 403),
+    ("late", "a late-word", 422),
+    ("always", "forbidden-answer", 403),
 )
+
+
+@pytest.mark.parametrize("refusal", REFUSALS, ids=["before", "during", "after"])
 def test_a_guardrail_refuses_before_during_and_after_a_call(
-    client: httpx.Client,
-    registered: Register,
-    backend_that: Shared,
-    events: Events,
-    guardrail: str,
-    text: str,
-    status: int,
+    client: httpx.Client, registered: Register, backend_that: Shared, events: Events, refusal: tuple[str, str, int]
 ) -> None:
+    guardrail, text, status = refusal
     server = registered(backend_that(Speaks.STATELESS), "guarded")
     body = {"server_id": server.server_id, "name": "echo", "arguments": {"text": text}, "guardrails": [guardrail]}
     executed = server.backend.calls().get("echo", 0)
