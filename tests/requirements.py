@@ -127,17 +127,17 @@ _A2A: Final = (
 )
 
 _MCP: Final = (
-    _planned("MCP-01", Kind.OWN, "GET /v1/mcp/server = GET /mcp/servers"),
-    _planned("MCP-02", Kind.OWN, "POST /v1/mcp/server = POST /mcp/servers, durable"),
-    _planned("MCP-03", Kind.OWN, "GET /v1/mcp/server/{id} = GET /mcp/servers/{id}"),
-    _planned("MCP-04", Kind.OWN, "PUT /v1/mcp/server and /v1/mcp/server/{id}"),
-    _planned("MCP-05", Kind.OWN, "DELETE /v1/mcp/server/{id} = DELETE /mcp/servers/{id}"),
-    _planned("MCP-06", Kind.OWN, "GET /v1/mcp/server/health (real probes)"),
+    _built("MCP-01", Kind.OWN, "GET /v1/mcp/server = GET /mcp/servers"),
+    _built("MCP-02", Kind.OWN, "POST /v1/mcp/server = POST /mcp/servers, durable"),
+    _built("MCP-03", Kind.OWN, "GET /v1/mcp/server/{id} = GET /mcp/servers/{id}"),
+    _built("MCP-04", Kind.OWN, "PUT /v1/mcp/server and /v1/mcp/server/{id}"),
+    _built("MCP-05", Kind.OWN, "DELETE /v1/mcp/server/{id} = DELETE /mcp/servers/{id}"),
+    _built("MCP-06", Kind.OWN, "GET /v1/mcp/server/health (real probes)"),
     _planned("MCP-07", Kind.OWN, "GET /v1/mcp/tools = GET /mcp/tools, GET /mcp/tools/list"),
     _planned("MCP-08", Kind.OWN, "POST /mcp/tools/call"),
     _planned("MCP-09", Kind.OWN, "GET /mcp/resources (and read)"),
-    _planned("MCP-10", Kind.OWN, "GET /v1/mcp/access_groups"),
-    _planned("MCP-11", Kind.OWN, "GET /v1/mcp/registry.json"),
+    _built("MCP-10", Kind.OWN, "GET /v1/mcp/access_groups"),
+    _built("MCP-11", Kind.OWN, "GET /v1/mcp/registry.json"),
     _built(
         "MCP-12",
         Kind.OWN,

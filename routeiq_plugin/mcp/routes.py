@@ -18,6 +18,7 @@ from routeiq_plugin.host.process import has_own_database
 from routeiq_plugin.host.requests import KEY, author_of, json_body, precondition
 from routeiq_plugin.mcp import schemas
 from routeiq_plugin.mcp.access import Action
+from routeiq_plugin.mcp.configuration import PATH_WORDS
 from routeiq_plugin.mcp.model import Server
 from routeiq_plugin.mcp.service import McpGateway
 from routeiq_plugin.store.mcp_health import McpCondition
@@ -101,6 +102,8 @@ def _add_one(router: APIRouter, gateway: McpGateway) -> None:
         include_reachability: Annotated[bool, Query(description="Tell `reachable` from `unknown`")] = False,
     ) -> Response:
         """Read a server by id, alias or name, with its condition; the `ETag` is what `If-Match` takes."""
+        if server_id in PATH_WORDS:
+            raise LeaveToStock  # a route of LiteLLM's, such as its review queue: no server has that name
         caller = await caller_of(gateway, request)
         server = await gateway.get(caller, server_id, Action.READ)
         condition = (await gateway.health.check([server]))[server.server_id]

@@ -105,7 +105,7 @@ def _listens(running: Server) -> bool:
     return True
 
 
-def body(name: str | None = None, url: str = NOWHERE, **fields: Any) -> dict[str, Any]:
+def body(name: str | None = None, url: str | None = NOWHERE, **fields: Any) -> dict[str, Any]:
     """Build the body of a registration; the name is a new one unless given."""
     return {"server_name": name or unique(), "url": url, "transport": "http", **fields}
 
@@ -120,7 +120,7 @@ def path(reference: str, base: str = "/v1/mcp/server") -> str:
     return f"{base}/{reference}"
 
 
-def created(client: httpx.Client, name: str | None = None, url: str = NOWHERE, **fields: Any) -> dict[str, Any]:
+def created(client: httpx.Client, name: str | None = None, url: str | None = NOWHERE, **fields: Any) -> dict[str, Any]:
     """Register a server; the test removes it."""
     response = client.post("/v1/mcp/server", json=body(name, url, **fields))
     assert response.status_code == 201, response.text

@@ -359,7 +359,7 @@ def test_a_team_filter_is_refused_where_nobody_knows_teams(client: httpx.Client)
 
 @pytest.mark.requirement("MCP-02")
 def test_stdio_is_off_unless_both_switches_are_on(proxy: Proxy, furnished: Proxy) -> None:
-    wanted = {"transport": "stdio", "command": "python3", "args": ["-c", "pass"], "url": None}
+    wanted: dict[str, Any] = {"transport": "stdio", "command": "python3", "args": ["-c", "pass"], "url": None}
     with proxy.client() as client:
         response = client.post("/v1/mcp/server", json={**servers.body(), **wanted})
         assert response.status_code == 422
@@ -375,3 +375,9 @@ def test_stdio_is_off_unless_both_switches_are_on(proxy: Proxy, furnished: Proxy
         assert smuggled.status_code == 422, "a change that names no transport passes the same check"
         assert client.get(path(made["server_id"])).json()["command"] == "python3"
         assert client.delete(path(made["server_id"])).status_code == 202
+
+
+@pytest.mark.requirement("MCP-03")
+def test_words_of_litellms_paths_are_left_to_it(client: httpx.Client) -> None:
+    answer = client.get("/v1/mcp/server/submissions")
+    assert "Database not connected" in error(answer), "stock's own handler"

@@ -18,6 +18,7 @@ from routeiq_plugin.cli import main
 from routeiq_plugin.store.agents import AgentRecord, AgentStore
 from routeiq_plugin.store.audit import AuditEntry
 from routeiq_plugin.store.engine import Database
+from routeiq_plugin.store.mcp_servers import McpServerRecord, McpServerStore
 
 SALT: Final = "sk-salt-key-of-these-tests"
 MASTER: Final = "sk-master-key-of-these-tests"
@@ -83,6 +84,24 @@ class Home:
                         actor="test", action="agent.create", object_kind="agent", object_id=record.agent_id
                     )
                     await agents.create(record, entry)
+            finally:
+                await database.close()
+
+        asyncio.run(keep())
+
+    def store_servers(self, records: Sequence[McpServerRecord]) -> None:
+        """Keep MCP servers as the proxy would."""
+        from routeiq_plugin.host.sealing import SaltKeySealer
+
+        async def keep() -> None:
+            database = Database(self.database_url)
+            try:
+                servers = McpServerStore(database, SaltKeySealer(lambda: SALT))
+                for record in records:
+                    entry = AuditEntry(
+                        actor="test", action="mcp_server.create", object_kind="mcp_server", object_id=record.server_id
+                    )
+                    await servers.create(record, entry)
             finally:
                 await database.close()
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 from unittest.mock import patch
@@ -16,6 +18,7 @@ import pytest
 import yaml
 
 from routeiq_plugin.store.agents import AgentRecord
+from routeiq_plugin.store.mcp_servers import McpServerRecord
 from tests.operations.commands import Home
 
 pytestmark = pytest.mark.requirement("PKG-03")
@@ -159,3 +162,65 @@ def test_an_absent_database_is_told_and_not_made(home: Home) -> None:
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert not (home.path / "routeiq.db").exists()
+
+
+NOW: Final = datetime.now(UTC)
+SERVERS: Final = (
+    McpServerRecord(
+        server_id="id-1",
+        config={
+            "server_name": "weather",
+            "alias": "w",
+            "url": "http://127.0.0.1:9/mcp",
+            "transport": "http",
+            "auth_type": "bearer_token",
+            "mcp_access_groups": ["g"],
+            "allowed_tools": ["echo"],
+            "allow_all_keys": True,
+            "description": "Rain",
+        },
+        secrets={
+            "credentials": {"auth_value": AWKWARD, "client_secret": "canary-2", "scopes": ["read"]},
+            "static_headers": {"X-Secret": "canary-3"},
+            "env": {"TOKEN": "canary-4"},
+            "env_vars": [
+                {"name": "V", "value": "canary-5", "scope": "global"},
+                {"name": "U", "value": "", "scope": "user"},
+            ],
+        },
+        created_at=NOW,
+        updated_at=NOW,
+    ),
+    McpServerRecord(
+        server_id="id-2", config={"url": "http://127.0.0.1:9/sse", "transport": "sse"}, created_at=NOW, updated_at=NOW
+    ),
+)
+
+
+async def test_litellm_alone_loads_the_servers_with_every_secret_and_their_ids(home: Home) -> None:
+    from litellm.proxy._experimental.mcp_server.mcp_server_manager import MCPServerManager
+    from litellm.proxy.proxy_server import ProxyConfig
+
+    await asyncio.to_thread(home.store_servers, SERVERS)
+    document, variables = home.path / "servers.yaml", home.path / "servers.env"
+    command = ("export", "--output", str(document), "--env-file", str(variables))
+    done = await asyncio.to_thread(home.run, *command)
+    assert done.returncode == 0, done.stderr
+    text = document.read_text()
+    assert [secret for secret in (AWKWARD, *SECRETS[1:5]) if secret in text] == []
+    manager = MCPServerManager()
+    with patch.dict(os.environ, dotenv(variables)):
+        config = ProxyConfig()._check_for_os_environ_vars(config=yaml.safe_load(text))
+        await manager.load_servers_from_config(config["mcp_servers"], None)
+    first, second = (manager.config_mcp_servers[record.server_id] for record in SERVERS)
+    assert (first.server_name, first.alias, first.url, first.transport) == (
+        "weather",
+        "w",
+        "http://127.0.0.1:9/mcp",
+        "http",
+    )
+    assert (first.authentication_token, first.client_secret, first.scopes) == (AWKWARD, "canary-2", ["read"])
+    assert (first.static_headers, first.env) == ({"X-Secret": "canary-3"}, {"TOKEN": "canary-4"})
+    assert first.env_vars[0]["value"] == "canary-5"
+    assert (first.access_groups, first.allowed_tools, first.allow_all_keys) == (["g"], ["echo"], True)
+    assert (second.transport, second.url) == ("sse", "http://127.0.0.1:9/sse")

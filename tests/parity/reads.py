@@ -33,6 +33,17 @@ OWNED: Final[Mapping[str, str]] = {
     "POST /v1/agents/{agent_id}/make_public": "durable without Prisma, and without writing the config file",
     "POST /v1/agents/make_public": "as above",
     "GET /public/agent_hub": "what is public in our store too",
+    "GET /v1/mcp/server": "the registry: LiteLLM's servers and ours, each with what is known of its health",
+    "POST /v1/mcp/server": "lands in our store, needs no Prisma",
+    "PUT /v1/mcp/server": "ours in our store, LiteLLM's own left to stock",
+    "GET /v1/mcp/server/{server_id}": "by id, alias or name; stock answers 500 without Prisma",
+    "DELETE /v1/mcp/server/{server_id}": "as PUT",
+    "GET /v1/mcp/server/health": "real sessions, cached and remembered",
+    "GET /v1/mcp/server/submissions": "passes through us to stock's own handler",
+    "GET /v1/mcp/access_groups": "of our servers too, and for each key its own",
+    "GET /v1/mcp/registry.json": "for each caller what is theirs",
+    "POST /v1/mcp/server/import": "lands in our store, needs no Prisma",
+    "POST /v1/mcp/make_public": "durable without Prisma, and without writing the config file",
     "GET /agent/daily/activity": "from our own table; stock answers 500 without Prisma",
 }
 """Stock operations that the plugin answers instead, on purpose."""

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
+from sqlmodel import select
 
 from routeiq_plugin.store.agents import AgentStore
 from routeiq_plugin.store.audit import AuditLog
 from routeiq_plugin.store.engine import Database
-from routeiq_plugin.store.rotation import Rotation, rotate, unreadable
+from routeiq_plugin.store.mcp_servers import McpServerRecord, McpServerStore
+from routeiq_plugin.store.rotation import SEALED, Rotation, rotate, unreadable
+from routeiq_plugin.store.tables import OAuthFlowRow, OAuthTokenRow, Table
 from tests.store.parts import OTHER_SEALER, SEALER, AESSealer, agent, entry, following
 
 pytestmark = pytest.mark.requirement("PKG-03")
@@ -67,3 +72,38 @@ async def test_a_rotation_that_fails_half_way_changes_nothing(database: Database
         await rotate(database, SEALER, Failing(b"d" * 32))
     assert [record.static_headers["h"] for record in await agents.all()] == ["0", "1", "2", "3"]
     assert await unreadable(database, SEALER) == ()
+
+
+def test_every_table_that_seals_is_known() -> None:
+    sealing = {table.name for table in Table.metadata.tables.values() if "sealed_with" in table.columns}
+    assert {kind.table.__tablename__ for kind in SEALED} == sealing
+
+
+async def test_servers_and_logins_are_sealed_anew_as_well(database: Database) -> None:
+    now = datetime.now(UTC)
+    sealed = {"payload": SEALER.seal('{"t": 1}'), "sealed_with": SEALER.key_id}
+    servers = McpServerStore(database, SEALER)
+    record = McpServerRecord(
+        server_id="s", config={"alias": "tools"}, secrets={"env": {"A": "b"}}, created_at=now, updated_at=now
+    )
+    await servers.create(record, entry())
+    async with database.write() as unit:
+        flow = {"flow_id": "f", "kind": "state", "server_id": "s", "owner": "alice", "expires_at": now}
+        token = {"server_id": "s", "owner": "alice", "kind": "token", "updated_at": now, "version": 1}
+        unit.session.add_all([OAuthFlowRow(**flow, **sealed), OAuthTokenRow(**token, **sealed)])
+    names = ("MCP server tools", "login at MCP server s", "token of alice for MCP server s")
+    assert await unreadable(database, OTHER_SEALER) == names
+
+    async with following(database) as follower:
+        await follower.next()
+        assert (await rotate(database, SEALER, OTHER_SEALER)).resealed == 3
+        assert [(change.kind, change.object_id) for change in await follower.changes(1)] == [("mcp_server", "s")]
+    assert await unreadable(database, OTHER_SEALER) == ()
+    found = await McpServerStore(database, OTHER_SEALER).get("s")
+    assert found is not None
+    assert found.secrets == {"env": {"A": "b"}}
+
+    await McpServerStore(database, OTHER_SEALER).delete("s", None, entry())
+    async with database.read() as session:
+        for table in (OAuthFlowRow, OAuthTokenRow):
+            assert (await session.exec(select(table))).all() == [], "logins go with their server"
