@@ -6,6 +6,7 @@ import pytest
 
 from tests.a2a import permissions as agents
 from tests.mcp import test_permission_matrix as servers
+from tests.mcp.oauth import test_permission_matrix as logins
 from tests.support.proxy import Proxy
 
 pytestmark = pytest.mark.requirement("A2A-13")
@@ -14,5 +15,5 @@ pytestmark = pytest.mark.requirement("A2A-13")
 def test_every_route_has_a_row_and_every_row_a_route(proxy: Proxy) -> None:
     with proxy.client() as admin:
         routes = admin.get("/router/info").json()["routes"]
-    assert sorted([*agents.TABLE, *servers.TABLE]) == sorted(routes["owned"])
+    assert sorted([*agents.TABLE, *servers.TABLE, *logins.TABLE]) == sorted(routes["owned"])
     assert routes["shadowed"] == {}

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Protocol
 
+from routeiq_plugin.errors import InvalidFields
 from routeiq_plugin.host import mcp_servers as host_servers
 from routeiq_plugin.host.requests import Author
 from routeiq_plugin.mcp import configuration
@@ -75,6 +76,8 @@ class StagedServers:
 
     async def _require_acceptable(self, server: Server) -> None:
         """Check what would be checked when it is registered; a server without an address has nowhere to log in."""
+        if server.url is None:
+            raise InvalidFields.of("url", "Name the server's address: what is staged is logged in at")
         configuration.require_valid(server.server_id, server.fields, stdio=False)
         for field, url in configuration.addresses(server.fields):
             await self.guard.check(url, field)
