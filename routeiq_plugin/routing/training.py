@@ -182,11 +182,7 @@ def calibrate(
     table = []
     for target in targets or tuple(share / 100 for share in range(70, 101)):
         kept = [at for at, (got, _) in enumerate(curve) if got / reference >= target + margin]
-        at = (
-            min(kept, key=lambda at: curve[at][1])
-            if kept
-            else max(range(len(curve)), key=lambda at: (curve[at][0], -curve[at][1]))
-        )
+        at = min(kept, key=lambda at: curve[at][1]) if kept else finest
         table.append(
             {
                 "quality": target,
