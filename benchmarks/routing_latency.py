@@ -1,7 +1,7 @@
 """What a routed decision costs: in process, and through the proxy against naming the model directly.
 
-`python -m benchmarks.routing_latency`: `quality` over 5,600 stored prompts of made-up words (what it costs does not hang
-on what they mean), each asked with prompts that it has not seen, so that no vector comes from the cache.
+`python -m benchmarks.routing_latency`: `quality` over 5,600 stored prompts of made-up words, whose meaning does not
+change what they cost, asked with prompts that it has not seen, so that no vector comes from the cache.
 """
 
 from __future__ import annotations

@@ -85,8 +85,9 @@ def test_hybrid_chooses_like_the_original(tmp_path: Path, capsys: pytest.Capture
     from sklearn.neural_network import MLPRegressor
 
     points, best = data(400, seed=1)
+    model = MLPRegressor(hidden_layer_sizes=(32, 16), max_iter=20, random_state=0)
     with pytest.warns(ConvergenceWarning):
-        model = MLPRegressor((32, 16), max_iter=20, random_state=0).fit(points, (best == "large").astype(float))
+        model.fit(points, (best == "large").astype(float))
     source = pickled(tmp_path / "model.pkl", model)
     assert run(capsys, source, "llmrouter-hybrid", "--labels", "small,large", "--param", "threshold=0.3")[0] == 0
     predictor = registry.PREDICTORS["llmrouter-hybrid"](artifact.read(tmp_path / "imported"))
@@ -140,19 +141,19 @@ def test_a_hostile_pickle_runs_nothing(
 
 
 @pytest.mark.parametrize(
-    ("value", "strategy", "more", "words"),
+    ("value", "arguments", "words"),
     [
-        (5, "llmrouter-knn", (), "AttributeError"),
-        ({}, "llmrouter-mlp", (), "give --labels"),
-        ({}, "llmrouter-graph", (), "cannot be imported"),
-        ({"a": 1.0}, "llmrouter-elo", ("--python", "/nowhere/python"), "cannot be started"),
-        ({"a": 1.0}, "llmrouter-elo", ("--rename", "a"), "NAME=VALUE"),
+        (5, ("llmrouter-knn",), "AttributeError"),
+        ({}, ("llmrouter-mlp",), "give --labels"),
+        ({}, ("llmrouter-graph",), "cannot be imported"),
+        ({"a": 1.0}, ("llmrouter-elo", "--python", "/nowhere/python"), "cannot be started"),
+        ({"a": 1.0}, ("llmrouter-elo", "--rename", "a"), "NAME=VALUE"),
     ],
 )
 def test_what_cannot_be_imported_is_told(
-    value: Any, strategy: str, more: tuple[str, ...], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    value: Any, arguments: tuple[str, ...], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    status, said = run(capsys, pickled(tmp_path / "model.pkl", value), strategy, *more)
+    status, said = run(capsys, pickled(tmp_path / "model.pkl", value), *arguments)
     assert status == 1
     assert words in said
 
