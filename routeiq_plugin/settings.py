@@ -186,6 +186,8 @@ class RoutingSettings(Section):
 
     enabled: bool = True
     aliases: Mapping[Annotated[str, AfterValidator(_alias_name)], AliasSettings] = {}
+    worker_python: str | None = None
+    """Interpreter of the worker process, one that has llmrouter-lib; default: the proxy's own."""
 
     @model_validator(mode="after")
     def _no_chains(self) -> Self:

@@ -30,6 +30,7 @@ from routeiq_plugin.routing.strategies import registry
 from routeiq_plugin.routing.strategy import Candidate, Query
 from routeiq_plugin.routing.threads import SharedCache, Threads, session_of, thread_of
 from routeiq_plugin.routing.tokens import BYTES_PER_TOKEN
+from routeiq_plugin.routing.worker.strategy import Workers
 from routeiq_plugin.settings import SECTION, AliasSettings, RoutingSettings
 
 RELOAD_SECONDS: Final = 30.0
@@ -109,7 +110,8 @@ class Routing:
         self, settings: RoutingSettings, on_fault: OnFault, clock: Callable[[], float] = time.perf_counter
     ) -> None:
         aliases = settings.aliases if settings.enabled else {}
-        self._aliases = {name: _alias(name, each) for name, each in aliases.items()}
+        self._workers = Workers(settings.worker_python)
+        self._aliases = {name: _alias(name, each, self._workers) for name, each in aliases.items()}
         self._groups = ModelGroups()
         self._engine = Engine(on_fault)
         self._threads = Threads()
@@ -141,11 +143,14 @@ class Routing:
 
     async def reload(self, alias: str | None = None) -> Mapping[str, str]:
         """Look for changed artifacts now; returns what became of each arm, `alias/arm` to a word or the reason."""
-        told: dict[str, str] = {}
-        for each in self._aliases.values():
-            for arm in each.arms if alias in (None, each.name) else ():
-                told[f"{each.name}/{arm.name}"] = await self._load(arm)
-        return told
+        named = {
+            f"{each.name}/{arm.name}": arm
+            for each in self._aliases.values()
+            for arm in (each.arms if alias in (None, each.name) else ())
+        }
+        # At once: a worker process takes its time, and the others must not wait for it.
+        told = await asyncio.gather(*(self._load(arm) for arm in named.values()))
+        return dict(zip(named, told, strict=True))
 
     async def _load(self, arm: Arm) -> str:
         try:
@@ -159,7 +164,8 @@ class Routing:
             return arm.reason
 
     def close(self) -> None:
-        """Let go of threads."""
+        """Let go of threads, and end the worker process."""
+        self._workers.close()
         self._engine.close()
 
     # Requests
@@ -319,7 +325,7 @@ class Routing:
     def reasons(self) -> Sequence[str]:
         """Say of each arm that is not ready why its alias answers with the default model."""
         arms = [arm for alias in self._aliases.values() for arm in alias.arms]
-        return [f"{arm.alias}/{arm.name}: {arm.reason}" for arm in arms if arm.active is None]
+        return [f"{arm.alias}/{arm.name}: {arm.outage}" for arm in arms if arm.outage is not None]
 
     def facts(self) -> Mapping[str, Any]:
         """Tell any key which aliases there are and how they are doing."""
@@ -328,6 +334,7 @@ class Routing:
     def admin_facts(self) -> Mapping[str, Any]:
         """Tell admins what each alias stands for, and what is wrong."""
         return {
+            "worker": self._workers.facts(),
             "aliases": {
                 name: {
                     "candidates": list(each.settings.candidates),
@@ -337,17 +344,17 @@ class Routing:
                     "arms": {arm.name: arm.admin_facts() for arm in each.arms},
                 }
                 for name, each in self._aliases.items()
-            }
+            },
         }
 
     def _missing(self, alias: Alias) -> Sequence[str]:
         return [model for model in alias.settings.candidates if not self._groups.exists(model)]
 
 
-def _alias(name: str, settings: AliasSettings) -> Alias:
+def _alias(name: str, settings: AliasSettings, workers: Workers) -> Alias:
     """Check what the settings alone cannot know: which strategies there are."""
     path = f"{SECTION}.routing.aliases.{name}"
-    arms = arms_of(name, settings)
+    arms = arms_of(name, settings, workers)
     for arm in arms:
         where = path if arm.name == NO_ARM else f"{path}.arms.{arm.name}"
         registry.require_known(f"{where}.strategy", arm.strategy)
