@@ -11,11 +11,12 @@ from routeiq_plugin._version import __version__
 
 if TYPE_CHECKING:
     from routeiq_plugin._plugin import RouteIQ
+    from routeiq_plugin.routing.inside import RouteIQStrategy
     from routeiq_plugin.routing.strategy import Strategy
 
     plugin: RouteIQ
 
-__all__ = ["Strategy", "__version__", "plugin"]
+__all__ = ["RouteIQStrategy", "Strategy", "__version__", "plugin"]
 
 
 def __getattr__(name: str) -> Any:
@@ -31,4 +32,8 @@ def __getattr__(name: str) -> Any:
         from routeiq_plugin.routing.strategy import Strategy
 
         return Strategy
+    if name == "RouteIQStrategy":
+        from routeiq_plugin.routing.inside import RouteIQStrategy
+
+        return RouteIQStrategy
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

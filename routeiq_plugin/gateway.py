@@ -37,7 +37,6 @@ from routeiq_plugin.host.app import OwnedRoutes, mount, shadowed
 from routeiq_plugin.host.auth import Caller
 from routeiq_plugin.host.config import callback_base
 from routeiq_plugin.host.lifecycle import before_shutdown, config_is_loaded, server_log
-from routeiq_plugin.host.models import keep_published
 from routeiq_plugin.host.process import has_own_database
 from routeiq_plugin.host.sealing import SaltKeySealer
 from routeiq_plugin.operations.faults import Faults
@@ -152,10 +151,9 @@ class Gateway:
             chat_models.guard_calls(self._agents.require_model)
             chat_models.filter_listings(self._agents.may_see)
         self._tasks = [asyncio.create_task(self._run(), name="routeiq")]
-        if self.routing.defaults:
-            self._tasks.append(asyncio.create_task(self.routing.run(), name="routeiq routing"))
-            publishing = keep_published(self.routing.defaults, self._faults.record)
-            self._tasks.append(asyncio.create_task(publishing, name="routeiq aliases"))
+        if self.routing.used:
+            self._tasks.append(asyncio.create_task(self.routing.run(), name="routeiq artifacts"))
+            self._tasks.append(asyncio.create_task(self.routing.follow_router(), name="routeiq aliases"))
 
     async def stop(self) -> None:
         """End background work and connections; safe to call twice."""

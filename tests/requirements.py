@@ -182,8 +182,8 @@ _ROUTING: Final = (
         Kind.OWN,
         "CustomRouter strategy (`CustomRoutingStrategyBase`) and custom callback registered through LiteLLM's config",
     ),
-    _planned("RTE-03", Kind.OWN, "artifacts from local disk, S3 and GCS; verified; hot-swapped"),
-    _planned(
+    _built("RTE-03", Kind.OWN, "artifacts from local disk, S3 and GCS; verified; hot-swapped"),
+    _built(
         "RTE-20",
         Kind.BEYOND,
         "sub-millisecond decisions without torch in the proxy; price-aware quality regression; experiments; "

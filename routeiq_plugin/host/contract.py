@@ -178,6 +178,15 @@ SEAMS: Final = (
     Seam("litellm", "Router.get_model_group_info", ("model_group",)),
     Seam("litellm", "Router.get_deployment", ("model_id",)),
     Seam("litellm", "Router.update_settings"),
+    Seam("litellm", "Router.set_custom_routing_strategy", ("CustomRoutingStrategy",)),
+    Seam(
+        "litellm",
+        "Router.async_get_available_deployment",
+        ("model", "request_kwargs", "messages", "input", "specific_deployment"),
+    ),
+    Seam("litellm.types.router", "CustomRoutingStrategyBase"),
+    Seam("litellm", "callbacks"),
+    Seam("litellm", "model_cost"),
     Seam(
         "litellm.router_utils.cooldown_cache",
         "CooldownCache.async_get_active_cooldowns",

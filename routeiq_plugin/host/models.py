@@ -6,17 +6,14 @@ The Router is looked up at each use: LiteLLM makes it after us and may replace i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from litellm.proxy.hooks.responses_id_security import ResponsesIDSecurity
 from litellm.responses.utils import ResponsesAPIRequestUtils
 
 from routeiq_plugin.host.process import proxy_server
-
-_POLL_SECONDS: Final = 0.02
-_KEPT_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,29 +83,14 @@ def live_router() -> Any | None:
     return getattr(proxy_server(), "llm_router", None)
 
 
-def publish(aliases: Mapping[str, str]) -> bool:
-    """Make each alias a `model_group_alias` of its model where it is not; False while there is no Router.
+def publish(router: Any, aliases: Mapping[str, str]) -> None:
+    """Make each alias a `model_group_alias` of its model where it is not.
 
     So `/v1/models` lists it, keys may be granted it, and LiteLLM answers should our hook ever fail.
     """
-    router = live_router()
-    if router is None:
-        return False
     known = dict(router.model_group_alias or {})
     if any(known.get(alias) != model for alias, model in aliases.items()):
         router.update_settings(model_group_alias={**known, **aliases})
-    return True
-
-
-async def keep_published(aliases: Mapping[str, str], on_fault: Callable[[str, BaseException], None]) -> None:
-    """Publish as soon as there is a Router, and again whenever somebody replaced its aliases, until cancelled."""
-    while True:  # LiteLLM offers no event for either
-        published = True
-        try:
-            published = publish(aliases)
-        except Exception as error:  # noqa: BLE001  recorded; another Router may do better
-            on_fault("routing aliases", error)
-        await asyncio.sleep(_KEPT_SECONDS if published else _POLL_SECONDS)
 
 
 def taken_names(names: Iterable[str]) -> Sequence[str]:

@@ -11,6 +11,7 @@ from typing import Any, Final
 from routeiq_plugin.errors import RouteIQError
 from routeiq_plugin.routing import sources
 from routeiq_plugin.routing.artifact import Artifact
+from routeiq_plugin.routing.blas import one_thread
 from routeiq_plugin.routing.decision import NO_ARM
 from routeiq_plugin.routing.embedding import Embedder, static_embedder
 from routeiq_plugin.routing.strategies import registry
@@ -91,6 +92,7 @@ class Arm:
         fetched = sources.fetch(self.artifact, known)
         if fetched is None:
             return None
+        one_thread()
         embedder = static_embedder() if fetched.artifact.manifest.embedder is not None else None
         strategy = self._strategy(fetched.artifact, embedder)
         return Active(strategy, fetched.artifact, fetched.etag, datetime.now(UTC))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from routeiq_plugin.errors import Forbidden, RouteIQError, SettingsError
+from routeiq_plugin.errors import Forbidden, RouteIQError
 from routeiq_plugin.host import model_access
 from routeiq_plugin.host.models import (
     GroupFacts,
@@ -16,25 +16,30 @@ from routeiq_plugin.host.models import (
     configured_fallbacks,
     group_of_deployment,
     group_of_response,
+    live_router,
+    publish,
 )
 from routeiq_plugin.host.routing_metrics import RoutingMetrics
-from routeiq_plugin.routing.arms import Arm, arms_of
-from routeiq_plugin.routing.decision import METADATA_KEY, NO_ARM, Cause, Decision, Logged
+from routeiq_plugin.routing.aliases import Alias, alias_of
+from routeiq_plugin.routing.arms import Arm
+from routeiq_plugin.routing.decision import METADATA_KEY, Cause, Decision, Logged
 from routeiq_plugin.routing.eligibility import eligible
 from routeiq_plugin.routing.engine import Engine, OnFault, Ordered
 from routeiq_plugin.routing.experiments import arm_of, subject_of
 from routeiq_plugin.routing.fallbacks import merged
+from routeiq_plugin.routing.inside import RouteIQStrategy
 from routeiq_plugin.routing.latency import Latencies
 from routeiq_plugin.routing.prompts import Prompt, prompt_of
-from routeiq_plugin.routing.strategies import registry
 from routeiq_plugin.routing.strategy import Candidate, Query
 from routeiq_plugin.routing.threads import SharedCache, Threads, session_of, thread_of
 from routeiq_plugin.routing.tokens import BYTES_PER_TOKEN
 from routeiq_plugin.routing.worker.strategy import Workers
-from routeiq_plugin.settings import SECTION, AliasSettings, RoutingSettings
+from routeiq_plugin.settings import RoutingSettings
 
 RELOAD_SECONDS: Final = 30.0
 """How soon a changed artifact is noticed."""
+_POLL_SECONDS: Final = 0.02
+_KEPT_SECONDS: Final = 1.0
 
 CALL_TYPES: Final = frozenset(
     {
@@ -52,15 +57,6 @@ CALL_TYPES: Final = frozenset(
     }
 )
 """What aliases choose for; any other call of an alias goes to its default model, by LiteLLM's own alias."""
-
-
-@dataclass(frozen=True, slots=True)
-class Alias:
-    """A name that clients ask for."""
-
-    name: str
-    settings: AliasSettings
-    arms: tuple[Arm, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +107,10 @@ class Routing:
     ) -> None:
         aliases = settings.aliases if settings.enabled else {}
         self._workers = Workers(settings.worker_python)
-        self._aliases = {name: _alias(name, each, self._workers) for name, each in aliases.items()}
+        self._aliases = {name: alias_of(name, each, "aliases", self._workers) for name, each in aliases.items()}
+        groups = settings.groups if settings.enabled else {}
+        self._mixed = {name: alias_of(name, each, "groups", self._workers) for name, each in groups.items()}
+        self._inside: RouteIQStrategy | None = None
         self._groups = ModelGroups()
         self._engine = Engine(on_fault)
         self._threads = Threads()
@@ -119,6 +118,11 @@ class Routing:
         self._metrics = RoutingMetrics()
         self._on_fault = on_fault
         self._clock = clock
+
+    @property
+    def used(self) -> bool:
+        """Tell whether anything is configured."""
+        return bool(self._aliases or self._mixed)
 
     @property
     def defaults(self) -> Mapping[str, str]:
@@ -145,7 +149,7 @@ class Routing:
         """Look for changed artifacts now; returns what became of each arm, `alias/arm` to a word or the reason."""
         named = {
             f"{each.name}/{arm.name}": arm
-            for each in self._aliases.values()
+            for each in (*self._aliases.values(), *self._mixed.values())
             for arm in (each.arms if alias in (None, each.name) else ())
         }
         # At once: a worker process takes its time, and the others must not wait for it.
@@ -163,10 +167,34 @@ class Routing:
             self._on_fault(f"routing alias {arm.alias}", broken)
             return arm.reason
 
+    async def follow_router(self) -> None:
+        """Publish aliases and rank inside groups as soon as there is a Router, and whenever it lost them."""
+        while True:  # LiteLLM offers no event for either
+            found = True
+            try:
+                found = self._present()
+            except Exception as error:  # noqa: BLE001  recorded; another Router may do better
+                self._on_fault("routing aliases", error)
+            await asyncio.sleep(_KEPT_SECONDS if found else _POLL_SECONDS)
+
+    def _present(self) -> bool:
+        router = live_router()
+        if router is None:
+            return False
+        if self._aliases:
+            publish(router, self.defaults)
+        if self._mixed and (self._inside is None or self._inside.router is not router):
+            self._inside = RouteIQStrategy(router, self._mixed, self._on_fault)
+        elif self._inside is not None:
+            self._inside.attach()
+        return True
+
     def close(self) -> None:
         """Let go of threads, and end the worker process."""
         self._workers.close()
         self._engine.close()
+        if self._inside is not None:
+            self._inside.close()
 
     # Requests
 
@@ -324,45 +352,35 @@ class Routing:
 
     def reasons(self) -> Sequence[str]:
         """Say of each arm that is not ready why its alias answers with the default model."""
-        arms = [arm for alias in self._aliases.values() for arm in alias.arms]
+        arms = [arm for each in (*self._aliases.values(), *self._mixed.values()) for arm in each.arms]
         return [f"{arm.alias}/{arm.name}: {arm.outage}" for arm in arms if arm.outage is not None]
 
     def facts(self) -> Mapping[str, Any]:
         """Tell any key which aliases there are and how they are doing."""
-        return {"aliases": {name: {arm.name: arm.facts() for arm in each.arms} for name, each in self._aliases.items()}}
+        return {
+            kind: {name: {"arms": {arm.name: arm.facts() for arm in each.arms}} for name, each in known.items()}
+            for kind, known in (("aliases", self._aliases), ("groups", self._mixed))
+        }
 
     def admin_facts(self) -> Mapping[str, Any]:
         """Tell admins what each alias stands for, and what is wrong."""
         return {
+            "aliases": {name: {**_told(each), "missing": self._missing(each)} for name, each in self._aliases.items()},
             "worker": self._workers.facts(),
-            "aliases": {
-                name: {
-                    "candidates": list(each.settings.candidates),
-                    "missing": self._missing(each),
-                    "default": each.settings.default,
-                    "candidate_access": each.settings.candidate_access,
-                    "arms": {arm.name: arm.admin_facts() for arm in each.arms},
-                }
-                for name, each in self._aliases.items()
-            },
+            "groups": {name: _told(each) for name, each in self._mixed.items()},
         }
 
     def _missing(self, alias: Alias) -> Sequence[str]:
         return [model for model in alias.settings.candidates if not self._groups.exists(model)]
 
 
-def _alias(name: str, settings: AliasSettings, workers: Workers) -> Alias:
-    """Check what the settings alone cannot know: which strategies there are."""
-    path = f"{SECTION}.routing.aliases.{name}"
-    arms = arms_of(name, settings, workers)
-    for arm in arms:
-        where = path if arm.name == NO_ARM else f"{path}.arms.{arm.name}"
-        registry.require_known(f"{where}.strategy", arm.strategy)
-        if registry.needs_artifact(arm.strategy) and arm.artifact is None:
-            raise SettingsError(f"{where}.artifact is missing: the strategy {arm.strategy} needs one")
-        if arm.strategy == "rules" and not settings.rules:
-            raise SettingsError(f"{path}.rules is empty: the strategy rules needs some")
-    return Alias(name, settings, arms)
+def _told(alias: Alias) -> dict[str, Any]:
+    return {
+        "candidates": list(alias.settings.candidates),
+        "default": alias.settings.default,
+        "candidate_access": alias.settings.candidate_access,
+        "arms": {arm.name: arm.admin_facts() for arm in alias.arms},
+    }
 
 
 def _metadata(data: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

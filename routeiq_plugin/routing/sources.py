@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from routeiq_plugin.errors import ArtifactRefused, MissingExtra, Unavailable
+from routeiq_plugin.errors import ArtifactRefused, MissingExtra, RouteIQError, Unavailable
 from routeiq_plugin.routing import artifact
 from routeiq_plugin.routing.artifact import MANIFEST, MAX_MANIFEST_BYTES, Artifact, parse_manifest
 
@@ -69,7 +69,9 @@ def _fetch_remote(url: str, known: str | None) -> Fetched | None:
         home = shelf / etag
         if not home.is_dir():
             _download(system, base, home)
-    except (OSError, ValueError) as away:
+    except RouteIQError:
+        raise
+    except Exception as away:  # each store's library has errors of its own
         kept = _newest(shelf)
         if known is not None or kept is None:
             raise Unavailable(f"{base} cannot be read: {type(away).__name__}", retry_after=60) from away

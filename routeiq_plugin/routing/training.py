@@ -265,10 +265,9 @@ def _on_fold(given: Matrices, rest: ndarray, fold: ndarray, weight: float) -> di
     points, asked = scaling.point(given.vectors[rest]), scaling.point(given.vectors[fold])
     ridge = _ridge(points, given.qualities[rest])
     linear = asked @ ridge.weights + ridge.bias
-    ks = [min(k, len(rest)) for k in NEIGHBOURS]
-    nearest = _nearest(points, asked, max(ks))
+    nearest = _nearest(points, asked, min(max(NEIGHBOURS), len(rest)))
     found: dict[Choice, ndarray] = {}
-    for k in ks:
+    for k in NEIGHBOURS:
         near = given.qualities[rest][nearest[:, :k]].mean(axis=1)
         for share in RIDGE_SHARES:
             found[Choice(k, weight, share)] = np.asarray((1 - share) * near + share * linear)

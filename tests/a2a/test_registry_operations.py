@@ -77,7 +77,7 @@ def test_router_info_tells_an_admin_everything(registry: Proxy, client: httpx.Cl
     assert told["worker"]["pid"] in registry.worker_pids()
     assert told["features"]["a2a"]["state"] == "ready"
     assert told["features"]["a2a"]["agents"] == before["features"]["a2a"]["agents"] + 1
-    assert {told["features"][name]["state"] for name in ("mcp", "routing", "reload")} == {"planned"}
+    assert {told["features"][name]["state"] for name in ("mcp", "reload")} == {"planned"}
     database = told["database"]
     assert database["kind"] in ("sqlite", "postgresql")
     assert (database["reachable"], database["error"]) == (True, None)

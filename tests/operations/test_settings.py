@@ -19,7 +19,7 @@ public_url: null
 outbound: {allowed_hosts: [], timeout_seconds: 60, max_response_mb: 16}
 a2a: {enabled: true, default_access: deny, breaker: {failures: 5, cooldown_seconds: 5}}
 mcp: {enabled: true, stdio: false, pin_tools: false, max_concurrent_per_server: 32}
-routing: {enabled: true, aliases: {}}
+routing: {enabled: true, aliases: {}, groups: {}}
 reload: {watch: false, source: null, interval_seconds: 30, history: 20, env_allowlist: []}
 """
 """As the design and the documentation print them."""
@@ -42,7 +42,7 @@ WRONG: Final[tuple[tuple[Any, str], ...]] = (
     ({"a2a": {"default_access": "allow"}}, "routeiq.a2a.default_access"),
     ({"a2a": {"breaker": {"failures": 0}}}, "routeiq.a2a.breaker.failures"),
     ({"mcp": {"stdio": True}}, "routeiq.mcp is not available"),
-    ({"routing": {"aliases": {"auto": {"strategy": "rules"}}}}, "routeiq.routing is not available"),
+    ({"routing": {"aliases": {"auto": {"strategy": "rules"}}}}, "routeiq.routing.aliases.auto.candidates"),
     ({"reload": {"watch": True}}, "routeiq.reload is not available"),
     ({"database_url": 5}, "routeiq.database_url"),
     ({"database_url": "mysql://user:hunter2@host/x"}, "routeiq.database_url"),
