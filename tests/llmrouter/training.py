@@ -30,7 +30,12 @@ ROUTERS: Final[Mapping[str, tuple[str, str, str, Mapping[str, Any]]]] = {
         "pkl",
         {"hidden_layer_sizes": [64, 32], "activation": "tanh", "epochs": 20},
     ),
-    "llmrouter-mf": ("MFRouter", "MFRouterTrainer", "pkl", {"latent_dim": 64, "text_dim": 256, "epochs": 3}),
+    "llmrouter-mf": (
+        "MFRouter",
+        "MFRouterTrainer",
+        "pkl",
+        {"latent_dim": 64, "text_dim": static_embedder().identity.dim, "epochs": 3},
+    ),
     "llmrouter-elo": ("EloRouter", "EloRouterTrainer", "pkl", {}),
     "llmrouter-hybrid": ("HybridLLMRouter", "HybridLLMTrainer", "pkl", {"hidden_layer_sizes": [48], "max_iter": 300}),
     "llmrouter-graph": ("GraphRouter", "GraphTrainer", "pt", {"hidden_dim": 32, "train_epoch": 60}),

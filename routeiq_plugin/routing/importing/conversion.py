@@ -69,8 +69,11 @@ def convert(order: Order, output: Path) -> Manifest:
     """Convert and verify; raises `ArtifactRefused` with the reason of whoever refused."""
     if order.strategy not in opening.READERS:
         raise ArtifactRefused(f"{order.strategy} cannot be imported; {', '.join(opening.READERS)} can")
-    if order.strategy in _NAMELESS and not order.labels:
-        raise ArtifactRefused(f"{order.source.name} does not name its models; give --labels in LLMRouter's order")
+    if order.strategy in _NAMELESS and not order.labels and order.source.suffix not in opening.CONFIGS:
+        raise ArtifactRefused(
+            f"{order.source.name} does not name its models; import LLMRouter's config (.yaml) instead, "
+            "or give --labels in LLMRouter's order"
+        )
     arrays, facts = _read(order.source.name, _opened(order))
     draft = (_hosted_draft if order.strategy == hosted.GRAPH else _draft)(order, arrays, facts)
     manifest = write(draft, output)

@@ -23,6 +23,7 @@ import pickle
 import resource
 import struct
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -78,13 +79,15 @@ _PANDAS: Final = {
     "StringArray",
     "NumpyExtensionArray",
 }
+_PYARROW: Final = {"_restore_array", "py_buffer", "type_for_alias"}
 _TORCH: Final = {"_rebuild_tensor_v2", "FloatStorage", "_rebuild_parameter"}
-ALLOWED: Final = {"numpy": _NUMPY, "sklearn": _SKLEARN, "pandas": _PANDAS, "torch": _TORCH}
+ALLOWED: Final = {"numpy": _NUMPY, "sklearn": _SKLEARN, "pandas": _PANDAS, "pyarrow": _PYARROW, "torch": _TORCH}
 """Per package, the names that may be built; none of them runs what it is given."""
 ALLOWED_BUILTINS: Final = {
     ("collections", "OrderedDict"),
     ("builtins", "slice"),
     ("builtins", "object"),
+    ("builtins", "bytearray"),
     ("copyreg", "_reconstructor"),
     ("_codecs", "encode"),
 }
@@ -100,6 +103,8 @@ IMPORTED: Final = {
     "llmrouter-graph": ("torch", "yaml"),
 }
 """What each strategy's file is made with."""
+CONFIGS: Final = (".yaml", ".yml")
+"""LLMRouter's own config, which says where the trained file is."""
 PIP_NAMES: Final = {"sklearn": "scikit-learn", "yaml": "pyyaml"}
 
 _FORBIDDEN: Final = (
@@ -193,7 +198,7 @@ def load(path: Path) -> Any:
     """Open a .pkl or .pt file; a .yaml one is LLMRouter's config."""
     if path.suffix in (".pt", ".pth"):
         return load_torch(path.read_bytes())
-    if path.suffix in (".yaml", ".yml"):
+    if path.suffix in CONFIGS:
         return importlib.import_module("yaml").safe_load(path.read_text(encoding="utf-8"))
     with path.open("rb") as file:
         return load_pickle(file)
@@ -269,15 +274,53 @@ def ratings(model: Any) -> tuple[Arrays, Facts]:
     return {"ratings": np.asarray(list(scores.values()))}, {"params": {}, "labels": list(scores)}
 
 
+def described(strategy: str, config: Any) -> Facts:
+    """Tell what LLMRouter takes from config and data each time, and its trained file lacks: models in order, settings.
+
+    For the multilayer perceptron and matrix factorisation the order is that of the training rows, as pandas groups
+    them: the file of a router whose data have changed since names other models.
+    """
+    hparam = config.get("hparam") or {}
+    if strategy == "llmrouter-mlp":
+        best: dict[str, tuple[float, str]] = {}
+        for row in training_rows(config):
+            score = float(row["performance"])
+            if row["query"] not in best or score > best[row["query"]][0]:
+                best[row["query"]] = (score, str(row["model_name"]))
+        labels = list(dict.fromkeys(best[query][1] for query in sorted(best)))
+        return {"labels": labels, "params": {"activation": hparam.get("activation", "relu")}}
+    if strategy == "llmrouter-mf":
+        return {"labels": list(dict.fromkeys(str(row["model_name"]) for row in training_rows(config))), "params": {}}
+    if strategy == "llmrouter-hybrid":
+        llms = json.loads(Path(config["data_path"]["llm_data"]).read_text(encoding="utf-8"))
+        told = {name: str(facts.get("size", "")).upper() for name, facts in llms.items()}
+        sized = sorted((name for name in told if told[name].endswith("B")), key=lambda name: float(told[name][:-1]))
+        return {
+            "labels": [sized[0], sized[-1]],
+            "params": {"threshold": float(config.get("router_threshold", 0.5))},
+        }
+    return {"params": {}}
+
+
+def training_rows(config: Any) -> list[dict[str, Any]]:
+    """Read the rows that LLMRouter's config names."""
+    with Path(config["data_path"]["routing_data_train"]).open(encoding="utf-8") as file:
+        return [json.loads(line) for line in file if line.strip()]
+
+
+def trained_file(config: Any) -> Path:
+    """Return where LLMRouter's config says that the trained file is."""
+    paths = config["model_path"]
+    return Path(paths.get("load_model_path") or paths["save_model_path"])
+
+
 def graph(config: Any) -> tuple[Arrays, Facts]:
     """Gather what GraphRouter needs to decide, its weights and the whole training graph, from LLMRouter's config."""
     import numpy as np
 
-    data, paths = config["data_path"], config["model_path"]
-    vectors = load(Path(data["query_embedding_data"]))
-    state = dict(load(Path(paths.get("load_model_path") or paths["save_model_path"])))
-    with Path(data["routing_data_train"]).open(encoding="utf-8") as file:
-        rows = [json.loads(line) for line in file if line.strip()]
+    vectors = load(Path(config["data_path"]["query_embedding_data"]))
+    state = dict(load(trained_file(config)))
+    rows = training_rows(config)
     # As GraphRouter._prepare_training_data numbers them: by first appearance; a missing score is 0, of two the last.
     labels = list(dict.fromkeys(str(row["model_name"]) for row in rows))
     place = {model: at for at, model in enumerate(labels)}
@@ -363,13 +406,19 @@ def main(strategy: str, source: Path) -> None:
     told = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     isolate()
-    for module in ("numpy", *IMPORTED[strategy]):
+    tempfile.tempdir = str(Path.cwd())  # else it is found by writing, which nobody may here
+    for module in ("numpy", *IMPORTED[strategy], *(("yaml",) if source.suffix in CONFIGS else ())):
         importlib.import_module(module)
     with contextlib.suppress(ImportError):  # where numpy 1 wrote the pickle
         importlib.import_module("numpy.core.multiarray")
     confine()
     model = load(source)
+    told_beside: Facts = {"params": {}}
+    if source.suffix in CONFIGS and strategy != "llmrouter-graph":
+        told_beside = described(strategy, model)
+        model = load(trained_file(model))
     arrays, facts = READERS[strategy](model)
+    facts = {**facts, **told_beside, "params": {**facts["params"], **told_beside["params"]}}
     arrays |= probes(model, arrays)
     versions = {name: module.__version__ for name in ("sklearn", "torch") if (module := sys.modules.get(name))}
     head = json.dumps({**facts, "versions": versions}).encode()
