@@ -100,7 +100,7 @@ def _opened(order: Order) -> bytes:
 
         def give_up() -> None:
             late.set()
-            process.kill()
+            _end(process)
 
         patience = threading.Timer(TIMEOUT_SECONDS, give_up)
         patience.start()
@@ -111,12 +111,11 @@ def _opened(order: Order) -> bytes:
                 words = listener.submit(_last_line, process.stderr)
                 said = process.stdout.read(MAX_SAID_BYTES + 1)
                 if len(said) > MAX_SAID_BYTES:
-                    process.kill()
+                    _end(process)
                 status = process.wait()
         finally:
             patience.cancel()
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+            _end(process)
     if late.is_set():
         raise ArtifactRefused(f"{order.source.name} took more than {TIMEOUT_SECONDS:.0f} s to open")
     if len(said) > MAX_SAID_BYTES:
@@ -124,6 +123,12 @@ def _opened(order: Order) -> bytes:
     if status != 0:
         raise ArtifactRefused(f"{order.source.name} is refused: {words.result() or f'its process ended with {status}'}")
     return said
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Kill it and whatever it may have started."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _last_line(pipe: IO[bytes]) -> str:

@@ -105,6 +105,8 @@ IMPORTED: Final = {
 """What each strategy's file is made with."""
 CONFIGS: Final = (".yaml", ".yml")
 """LLMRouter's own config, which says where the trained file is."""
+ABSENT: Final[set[str]] = set()
+"""What could not be imported; only a file that needs it is refused."""
 PIP_NAMES: Final = {"sklearn": "scikit-learn", "yaml": "pyyaml"}
 
 _FORBIDDEN: Final = (
@@ -174,6 +176,8 @@ class Unpickler(pickle.Unpickler):
         if not listed or "." in name:
             raise pickle.UnpicklingError(f"it wants {module}.{name}, which is no part of a trained router")
         if module not in sys.modules:
+            if module.partition(".")[0] in ABSENT:
+                raise ModuleNotFoundError(f"No module named {module!r}", name=module.partition(".")[0])
             raise pickle.UnpicklingError(f"it wants {module}, which this kind of router is not made with")
         return getattr(sys.modules[module], name)
 
@@ -408,7 +412,10 @@ def main(strategy: str, source: Path) -> None:
     isolate()
     tempfile.tempdir = str(Path.cwd())  # else it is found by writing, which nobody may here
     for module in ("numpy", *IMPORTED[strategy], *(("yaml",) if source.suffix in CONFIGS else ())):
-        importlib.import_module(module)
+        try:
+            importlib.import_module(module)
+        except ModuleNotFoundError as absent:
+            ABSENT.add(absent.name or module)
     with contextlib.suppress(ImportError):  # where numpy 1 wrote the pickle
         importlib.import_module("numpy.core.multiarray")
     confine()

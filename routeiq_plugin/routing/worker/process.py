@@ -33,9 +33,9 @@ MAX_PENDING: Final = 16
 """Questions that have no answer yet, those included whose asker has gone."""
 KEPT_LINES: Final = 20
 _LINE_CHARS: Final = 500
-_PASSED_ON: Final = ("PATH", "HOME", "TMPDIR", "LANG", "LD_LIBRARY_PATH", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE")
+PASSED_ON: Final = ("PATH", "HOME", "TMPDIR", "LANG", "LD_LIBRARY_PATH", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE")
 """Of the proxy's environment: nothing that is a secret."""
-_OWN: Final = {
+OWN: Final = {
     "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_OFFLINE": "1",
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",
@@ -312,11 +312,11 @@ def _missing(python: str, first: Mapping[str, Any]) -> str:
 
 
 def _spawn(python: str, workdir: Path) -> subprocess.Popen[bytes]:
-    passed = {name: value for name in _PASSED_ON if (value := os.environ.get(name)) is not None}
+    passed = {name: value for name in PASSED_ON if (value := os.environ.get(name)) is not None}
     return subprocess.Popen(  # noqa: S603  our own script, and an interpreter that the operator named
         [python, "-I", host.__file__, str(workdir), opening.__file__],
         cwd=workdir,
-        env={**_OWN, **passed},
+        env={**OWN, **passed},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
