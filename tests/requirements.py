@@ -176,7 +176,13 @@ _RELOAD: Final = (
 )
 
 _ROUTING: Final = (
-    _planned("RTE-01", Kind.OWN, "every LLMRouter strategy by name `llmrouter-*`: native or in a worker process"),
+    _built(
+        "RTE-01",
+        Kind.OWN,
+        "every LLMRouter strategy by name `llmrouter-*`: native or in a worker process",
+        note="native: knn, svm, mlp, mf, elo, hybrid, smallest, largest; the worker process for the others is planned, "
+        "and so is the comparison with LLMRouter itself in its own virtualenv",
+    ),
     _built(
         "RTE-02",
         Kind.OWN,

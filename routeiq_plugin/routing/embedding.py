@@ -82,7 +82,8 @@ class StaticEmbedder:
         """Return a word's tokens; none spans two words, so a word always has the same."""
         known = self._words.get(word)
         if known is None:
-            pieces = [word[at : at + _PIECE_CHARS] for at in range(0, len(word), _PIECE_CHARS)]
+            plain = word.encode(errors="replace").decode()  # JSON can hold half a surrogate pair
+            pieces = [plain[at : at + _PIECE_CHARS] for at in range(0, len(plain), _PIECE_CHARS)]
             encoded = (self._tokenizer.encode(piece, add_special_tokens=False).ids for piece in pieces)
             known = tuple(token for ids in encoded for token in ids)
             if len(word) <= _PIECE_CHARS:

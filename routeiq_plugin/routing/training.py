@@ -172,15 +172,17 @@ def calibrate(
 ) -> list[dict[str, float]]:
     """Find, for each share of the best single model's quality, the cost weight that keeps it for the least money.
 
-    `predicted` are held-out predictions, (n, models). A share that no weight keeps gets the weight of the best quality.
+    `predicted` are held-out predictions, (n, models). A share that no weight keeps gets the cheapest of those with the
+    best quality.
     """
     weights = cost_weights()
     curve = [outcome(predicted, given, weight) for weight in weights]
     reference = max(float(given.qualities[:, best].mean()), 1e-9)
+    finest = max(range(len(curve)), key=lambda at: (curve[at][0], -curve[at][1]))
     table = []
     for target in targets or tuple(share / 100 for share in range(70, 101)):
         kept = [at for at, (got, _) in enumerate(curve) if got / reference >= target + margin]
-        at = min(kept, key=lambda at: curve[at][1]) if kept else max(range(len(curve)), key=lambda at: curve[at][0])
+        at = min(kept, key=lambda at: curve[at][1]) if kept else finest
         table.append(
             {
                 "quality": target,

@@ -37,7 +37,8 @@ def deployment(url: str, name: str, group: str = GROUP, **params: Any) -> dict[s
 
 def router(url: str, group: dict[str, Any] = SETTINGS, tagged: str | None = None, **options: Any) -> Any:
     """Build a Router whose one group mixes three models, with our strategy."""
-    deployments = [deployment(url, name, **({"tags": ["t"]} if name == tagged else {})) for name in GROUPS]
+    tags: dict[str, Any] = {"tags": ["t"]}
+    deployments = [deployment(url, name, **(tags if name == tagged else {})) for name in GROUPS]
     made = litellm.Router(model_list=[*deployments, deployment(url, "middle", "other")], num_retries=0, **options)
     RouteIQStrategy(made, {GROUP: group})
     return made

@@ -199,7 +199,9 @@ def test_metrics(here: Routed) -> None:
 def test_explain(here: Routed) -> None:
     before = len(here.upstream.calls)
     counts = here.info()["aliases"]["smart"]["arms"]["-"]["counts"]
-    body = {"messages": [{"role": "user", "content": "Compute the integral of x^7 and prove that it is right."}]}
+    body: dict[str, Any] = {
+        "messages": [{"role": "user", "content": "Compute the integral of x^7 and prove that it is right."}]
+    }
     told = here.post("/routeiq/routing/explain", model="smart", **body).json()
     assert told["routed_model"] == "large"
     assert told["fallbacks"] == ["middle", "small"]
@@ -208,7 +210,7 @@ def test_explain(here: Routed) -> None:
     assert told["candidates"][0]["input_cost_per_token"] > 0
     assert asked(here, before) == []
     assert here.info()["aliases"]["smart"]["arms"]["-"]["counts"] == counts
-    image = {"messages": [{"role": "user", "content": [IMAGE]}]}
+    image: dict[str, Any] = {"messages": [{"role": "user", "content": [IMAGE]}]}
     assert here.post("/routeiq/routing/explain", model="smart", **image).json()["left_out"]["no vision"] == [
         "middle",
         "small",

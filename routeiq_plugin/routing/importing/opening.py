@@ -51,6 +51,8 @@ _NUMPY: Final = {
     "__bit_generator_ctor",
     "RandomState",
     "MT19937",
+    "SeedSequence",
+    "__pyx_unpickle_SeedSequence",
 }
 _SKLEARN: Final = {
     "KNeighborsClassifier",
@@ -78,6 +80,8 @@ _PANDAS: Final = {
     "ArrowStringArray",
     "StringArray",
     "NumpyExtensionArray",
+    "NDArrayBacked",
+    "__pyx_unpickle_NDArrayBacked",
 }
 _PYARROW: Final = {"_restore_array", "py_buffer", "type_for_alias"}
 _TORCH: Final = {"_rebuild_tensor_v2", "FloatStorage", "_rebuild_parameter"}
