@@ -189,6 +189,8 @@ class RoutingSettings(Section):
 
     enabled: bool = True
     aliases: Mapping[Annotated[str, AfterValidator(_alias_name)], AliasSettings] = {}
+    worker_python: str | None = None
+    """Interpreter of the worker process, one that has llmrouter-lib; default: the proxy's own."""
     groups: Mapping[str, AliasSettings] = {}
     """Model groups that mix models: candidates are `litellm_params.model` names of their deployments."""
 

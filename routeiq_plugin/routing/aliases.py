@@ -9,6 +9,7 @@ from routeiq_plugin.errors import SettingsError
 from routeiq_plugin.routing.arms import Arm, arms_of
 from routeiq_plugin.routing.decision import NO_ARM
 from routeiq_plugin.routing.strategies import registry
+from routeiq_plugin.routing.worker.strategy import Workers
 from routeiq_plugin.settings import SECTION, AliasSettings
 
 
@@ -21,10 +22,12 @@ class Alias:
     arms: tuple[Arm, ...]
 
 
-def alias_of(name: str, settings: AliasSettings, kind: Literal["aliases", "groups"]) -> Alias:
+def alias_of(
+    name: str, settings: AliasSettings, kind: Literal["aliases", "groups"], workers: Workers | None = None
+) -> Alias:
     """Check what the settings alone cannot know, which strategies there are; raises `SettingsError` with the path."""
     path = f"{SECTION}.routing.{kind}.{name}"
-    arms = arms_of(name, settings)
+    arms = arms_of(name, settings, workers)
     for arm in arms:
         where = path if arm.name == NO_ARM else f"{path}.arms.{arm.name}"
         registry.require_known(f"{where}.strategy", arm.strategy)

@@ -16,6 +16,7 @@ from routeiq_plugin.routing.decision import NO_ARM
 from routeiq_plugin.routing.embedding import Embedder, static_embedder
 from routeiq_plugin.routing.strategies import registry
 from routeiq_plugin.routing.strategy import Strategy, StrategySpec
+from routeiq_plugin.routing.worker.strategy import Workers
 from routeiq_plugin.settings import AliasSettings
 
 NOT_LOADED: Final = "not loaded yet"
@@ -46,6 +47,7 @@ class Arm:
     weight: float = 1.0
     strategy: str = ""
     artifact: str | None = None
+    workers: Workers | None = None
     active: Active | None = None
     previous: Active | None = None
     reason: str | None = NOT_LOADED
@@ -82,10 +84,11 @@ class Arm:
         return True
 
     def _built(self, known: str | None) -> Active | None:
-        if self.artifact is None:
+        if self.artifact is None or registry.reads_config(self.strategy):
             if self.active is not None:
                 return None
-            return Active(self._strategy(None, None), None, None, datetime.now(UTC))
+            embedder = static_embedder() if registry.reads_config(self.strategy) else None
+            return Active(self._strategy(None, embedder), None, None, datetime.now(UTC))
         fetched = sources.fetch(self.artifact, known)
         if fetched is None:
             return None
@@ -95,7 +98,13 @@ class Arm:
         return Active(strategy, fetched.artifact, fetched.etag, datetime.now(UTC))
 
     def _strategy(self, artifact: Artifact | None, embedder: Embedder | None) -> Strategy:
-        return registry.build(StrategySpec(self.strategy, self.settings, artifact, embedder))
+        config = self.artifact if registry.reads_config(self.strategy) else None
+        return registry.build(StrategySpec(self.strategy, self.settings, artifact, embedder, config, self.workers))
+
+    @property
+    def outage(self) -> str | None:
+        """Why the default model answers in its place; None while it decides."""
+        return self.reason if self.active is None else getattr(self.active.strategy, "reason", None)
 
     def facts(self) -> Mapping[str, Any]:
         """Tell any key how it is doing."""
@@ -115,14 +124,14 @@ class Arm:
             "source": self.artifact,
             "since": None if self.active is None else self.active.since.isoformat(),
             "previous": None if self.previous is None else self.previous.artifact_id,
-            "reason": self.reason,
+            "reason": self.reason or self.outage,
         }
 
 
-def arms_of(alias: str, settings: AliasSettings) -> tuple[Arm, ...]:
+def arms_of(alias: str, settings: AliasSettings, workers: Workers | None = None) -> tuple[Arm, ...]:
     """Return the arms of an alias: those of its experiment, or the alias itself as the only one."""
     if not settings.arms:
-        return (Arm(alias, settings, strategy=settings.strategy, artifact=settings.artifact),)
+        return (Arm(alias, settings, strategy=settings.strategy, artifact=settings.artifact, workers=workers),)
     return tuple(
         Arm(
             alias,
@@ -131,6 +140,7 @@ def arms_of(alias: str, settings: AliasSettings) -> tuple[Arm, ...]:
             each.weight,
             each.strategy or settings.strategy,
             each.artifact or settings.artifact,
+            workers,
         )
         for each in settings.arms
     )

@@ -33,12 +33,12 @@ def _add_artifact(commands: Any) -> None:
     show.set_defaults(run=_show)
     convert = actions.add_parser(
         "import",
-        help="convert what LLMRouter trained (.pkl, .pt)",
+        help="convert what LLMRouter trained (.pkl, .pt, or its .yaml)",
         description="The file is opened by a process of its own that may do nothing else, never by the proxy. "
         "LLMRouter must have been trained on this proxy's embeddings.",
     )
-    convert.add_argument("source", type=Path, help="LLMRouter's file")
-    convert.add_argument("--strategy", required=True, help="llmrouter-knn, -svm, -mlp, -mf, -elo or -hybrid")
+    convert.add_argument("source", type=Path, help="LLMRouter's config, or the trained file")
+    convert.add_argument("--strategy", required=True, help="llmrouter-knn, -svm, -mlp, -mf, -elo, -hybrid, -graph")
     convert.add_argument("--output", type=Path, required=True, help="directory of the new artifact")
     convert.add_argument("--name", help="name of the artifact (default: that of the directory)")
     convert.add_argument("--labels", default="", help="models in LLMRouter's order, with commas: mlp, mf, hybrid")

@@ -33,6 +33,7 @@ from routeiq_plugin.routing.prompts import Prompt, prompt_of
 from routeiq_plugin.routing.strategy import Candidate, Query
 from routeiq_plugin.routing.threads import SharedCache, Threads, session_of, thread_of
 from routeiq_plugin.routing.tokens import BYTES_PER_TOKEN
+from routeiq_plugin.routing.worker.strategy import Workers
 from routeiq_plugin.settings import RoutingSettings
 
 RELOAD_SECONDS: Final = 30.0
@@ -105,9 +106,10 @@ class Routing:
         self, settings: RoutingSettings, on_fault: OnFault, clock: Callable[[], float] = time.perf_counter
     ) -> None:
         aliases = settings.aliases if settings.enabled else {}
-        self._aliases = {name: alias_of(name, each, "aliases") for name, each in aliases.items()}
+        self._workers = Workers(settings.worker_python)
+        self._aliases = {name: alias_of(name, each, "aliases", self._workers) for name, each in aliases.items()}
         groups = settings.groups if settings.enabled else {}
-        self._mixed = {name: alias_of(name, each, "groups") for name, each in groups.items()}
+        self._mixed = {name: alias_of(name, each, "groups", self._workers) for name, each in groups.items()}
         self._inside: RouteIQStrategy | None = None
         self._groups = ModelGroups()
         self._engine = Engine(on_fault)
@@ -145,11 +147,14 @@ class Routing:
 
     async def reload(self, alias: str | None = None) -> Mapping[str, str]:
         """Look for changed artifacts now; returns what became of each arm, `alias/arm` to a word or the reason."""
-        told: dict[str, str] = {}
-        for each in (*self._aliases.values(), *self._mixed.values()):
-            for arm in each.arms if alias in (None, each.name) else ():
-                told[f"{each.name}/{arm.name}"] = await self._load(arm)
-        return told
+        named = {
+            f"{each.name}/{arm.name}": arm
+            for each in (*self._aliases.values(), *self._mixed.values())
+            for arm in (each.arms if alias in (None, each.name) else ())
+        }
+        # At once: a worker process takes its time, and the others must not wait for it.
+        told = await asyncio.gather(*(self._load(arm) for arm in named.values()))
+        return dict(zip(named, told, strict=True))
 
     async def _load(self, arm: Arm) -> str:
         try:
@@ -185,7 +190,8 @@ class Routing:
         return True
 
     def close(self) -> None:
-        """Let go of threads."""
+        """Let go of threads, and end the worker process."""
+        self._workers.close()
         self._engine.close()
         if self._inside is not None:
             self._inside.close()
@@ -347,7 +353,7 @@ class Routing:
     def reasons(self) -> Sequence[str]:
         """Say of each arm that is not ready why its alias answers with the default model."""
         arms = [arm for each in (*self._aliases.values(), *self._mixed.values()) for arm in each.arms]
-        return [f"{arm.alias}/{arm.name}: {arm.reason}" for arm in arms if arm.active is None]
+        return [f"{arm.alias}/{arm.name}: {arm.outage}" for arm in arms if arm.outage is not None]
 
     def facts(self) -> Mapping[str, Any]:
         """Tell any key which aliases there are and how they are doing."""
@@ -360,6 +366,7 @@ class Routing:
         """Tell admins what each alias stands for, and what is wrong."""
         return {
             "aliases": {name: {**_told(each), "missing": self._missing(each)} for name, each in self._aliases.items()},
+            "worker": self._workers.facts(),
             "groups": {name: _told(each) for name, each in self._mixed.items()},
         }
 

@@ -15,6 +15,7 @@ from routeiq_plugin.settings import AliasSettings
 if TYPE_CHECKING:
     from routeiq_plugin.routing.artifact import Artifact
     from routeiq_plugin.routing.embedding import Embedder
+    from routeiq_plugin.routing.worker.strategy import Workers
 
 ENTRY_POINTS: Final = "routeiq_plugin.strategies"
 
@@ -63,7 +64,8 @@ class Strategy(Protocol):
 
     `rank` runs in a thread, under the alias's deadline, unless the strategy has an attribute `inline = True`: then it
     runs on the event loop and must answer within a millisecond. It is called by several threads at once. Whatever it
-    raises costs the request nothing but the choice: the alias's default model answers.
+    raises costs the request nothing but the choice: the alias's default model answers. An attribute `deadline_ms`
+    replaces the usual 20 ms where the alias sets none.
     """
 
     def rank(self, query: Query, candidates: Sequence[Candidate]) -> Ranking:
@@ -80,6 +82,9 @@ class StrategySpec:
     artifact: Artifact | None = None
     embedder: Embedder | None = None
     """Given with an artifact that needs one."""
+    config: str | None = None
+    """Path of LLMRouter's own config, for strategies of the worker process that have no artifact."""
+    workers: Workers | None = None
 
 
 class StrategyFactory(Protocol):

@@ -14,6 +14,7 @@ from routeiq_plugin.routing.strategies.learned import LearnedStrategy, Predictor
 from routeiq_plugin.routing.strategies.rules import Rules
 from routeiq_plugin.routing.strategies.simple import BySize, Cheapest, Fastest, RoundRobin
 from routeiq_plugin.routing.strategy import ENTRY_POINTS, Strategy, StrategyFactory, StrategySpec
+from routeiq_plugin.routing.worker import strategy as hosted
 
 PREDICTORS: Final[Mapping[str, PredictorOf]] = {
     quality.NAME: quality.predictor,
@@ -35,37 +36,27 @@ _OTHERS: Final[Mapping[str, Callable[[StrategySpec], Strategy]]] = {
     "llmrouter-largest": partial(BySize, largest=True),
 }
 
-PLANNED: Final = (
-    "llmrouter-graph",
-    "llmrouter-automix",
-    "llmrouter-causallm",
-    "llmrouter-router_r1",
-    "llmrouter-routerdc",
-    "llmrouter-gmt",
-    "llmrouter-personalized",
-    "llmrouter-knn-multiround",
-    "llmrouter-llm-multiround",
-    "llmrouter-ts",
-)
-"""LLMRouter's that need torch or model calls to decide: the worker process for them is not part of this version."""
-
 
 def known() -> tuple[str, ...]:
     """List every name that `strategy:` may have here."""
-    return tuple(sorted({*PREDICTORS, *_OTHERS, *(point.name for point in entry_points(group=ENTRY_POINTS))}))
+    foreign = {point.name for point in entry_points(group=ENTRY_POINTS)}
+    return tuple(sorted({*PREDICTORS, *_OTHERS, *hosted.HOSTED, *foreign}))
 
 
 def require_known(path: str, name: str) -> None:
     """Refuse a name that nothing answers to; raises `SettingsError` with the path and the known names."""
-    if name in PLANNED:
-        raise SettingsError(f"{path} is wrong: {name} is not available in this version")
     if name not in known():
         raise SettingsError(f"{path} is wrong: no strategy {name!r} is installed; known are {', '.join(known())}")
 
 
 def needs_artifact(name: str) -> bool:
     """Tell whether a strategy cannot do without an artifact."""
-    return name in PREDICTORS
+    return name in PREDICTORS or name == hosted.GRAPH
+
+
+def reads_config(name: str) -> bool:
+    """Tell whether a strategy's `artifact` is no artifact but LLMRouter's own config, for the worker process."""
+    return name in hosted.HOSTED and name != hosted.GRAPH
 
 
 def build(spec: StrategySpec) -> Strategy:
@@ -74,6 +65,8 @@ def build(spec: StrategySpec) -> Strategy:
         return _learned(spec)
     if spec.name in _OTHERS:
         return _OTHERS[spec.name](spec)
+    if spec.name in hosted.HOSTED:
+        return hosted.build(spec)
     for point in entry_points(group=ENTRY_POINTS, name=spec.name):
         return _foreign(point.load, spec)
     raise SettingsError(f"no strategy {spec.name!r} is installed")
@@ -84,6 +77,8 @@ def verify(artifact: Artifact) -> None:
     name = artifact.manifest.strategy
     if name in PREDICTORS:
         check(artifact, PREDICTORS[name](artifact))
+    elif name == hosted.GRAPH:
+        hosted.verify(artifact)
     elif name not in _OTHERS:
         raise SettingsError(f"{artifact.manifest.id} is for the strategy {name}, which is not one of ours")
 

@@ -1,0 +1,1 @@
+"""llmrouter-lib beside the proxy: a process of its own, behind the same `Strategy` protocol."""
