@@ -228,9 +228,7 @@ class Settings(Section):
     @model_validator(mode="after")
     def _refuse_what_is_planned(self) -> Self:
         """A setting of a feature that this version lacks stops the boot: silence would look like success."""
-        for path, given, planned in (
-            ("reload", self.reload, ReloadSettings()),
-        ):
+        for path, given, planned in (("reload", self.reload, ReloadSettings()),):
             if given != planned:
                 raise ValueError(f"{SECTION}.{path} is not available in this version, remove it")
         return self
