@@ -32,8 +32,10 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         config = merge(config, {"routeiq": {"database_url": create_database()}})
     with running_proxy(tmp_path_factory.mktemp("pair"), workers=2, config=config, env=PATIENT) as running:
         yield running
+        with running.client() as client:
+            assert client.get("/router/info").json()["faults"] == []
         assert running.stop() in STOPPED
-        assert "Traceback" not in running.log()
+        assert running.log().count("routeiq: stopped") == 2, "one line per worker"
 
 
 @pytest.fixture(scope="module")

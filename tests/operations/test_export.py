@@ -197,21 +197,23 @@ SERVERS: Final = (
 )
 
 
-async def test_litellm_alone_loads_the_servers_with_every_secret_and_their_ids(home: Home) -> None:
+def test_litellm_alone_loads_the_servers_with_every_secret_and_their_ids(home: Home) -> None:
     from litellm.proxy._experimental.mcp_server.mcp_server_manager import MCPServerManager
     from litellm.proxy.proxy_server import ProxyConfig
 
-    await asyncio.to_thread(home.store_servers, SERVERS)
+    home.store_servers(SERVERS)
     document, variables = home.path / "servers.yaml", home.path / "servers.env"
     command = ("export", "--output", str(document), "--env-file", str(variables))
-    done = await asyncio.to_thread(home.run, *command)
+    done = home.run(*command)
     assert done.returncode == 0, done.stderr
     text = document.read_text()
     assert [secret for secret in (AWKWARD, *SECRETS[1:5]) if secret in text] == []
     manager = MCPServerManager()
+    # Which would connect to the servers in a task that cannot be cancelled.
+    manager.initialize_tool_name_to_mcp_server_name_mapping = lambda: None
     with patch.dict(os.environ, dotenv(variables)):
         config = ProxyConfig()._check_for_os_environ_vars(config=yaml.safe_load(text))
-        await manager.load_servers_from_config(config["mcp_servers"], None)
+        asyncio.run(manager.load_servers_from_config(config["mcp_servers"], None))
     first, second = (manager.config_mcp_servers[record.server_id] for record in SERVERS)
     assert (first.server_name, first.alias, first.url, first.transport) == (
         "weather",
