@@ -120,8 +120,8 @@ def measure(rounds: int, calls: int) -> tuple[Results, list[float]]:
         scenarios: dict[str, tuple[Mapping[str, Target], int]] = {}
         for speaks in GENERATIONS:
             backend = stack.enter_context(mcp_server(speaks, name=speaks.value))
-            targets = _direct(backend) | _through(proxy, backend)
-            scenarios |= {f"{speaks.value}, c={number}": (targets, number) for number in CONCURRENCY}
+            arms: Mapping[str, Target] = _direct(backend) | _through(proxy, backend)
+            scenarios |= {f"{speaks.value}, c={number}": (arms, number) for number in CONCURRENCY}
         processes.settle(proxy.pid)
         for name, (targets, _) in scenarios.items():
             results[name] = {arm: Samples() for arm in ARMS}
