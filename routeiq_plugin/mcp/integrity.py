@@ -80,23 +80,28 @@ class Integrity:
         self._pins = pins
         self._known: dict[str, Mapping[str, str]] = {}
         self._flags: dict[str, Flags] = {}
+        self._compared: dict[str, Sequence[Any]] = {}
+        """The lists that the flags tell of: the catalog gives out the same object as long as it believes it."""
 
     async def load(self) -> None:
         """Read all approvals anew."""
         self._known = dict(await self._pins.all())
         self._flags.clear()
+        self._compared.clear()
 
     async def refresh(self, server_ids: Iterable[str]) -> None:
         """Read approvals of these servers anew."""
         for server_id in server_ids:
             self._known[server_id] = await self._pins.of(server_id)
             self._flags.pop(server_id, None)
+            self._compared.pop(server_id, None)
 
     async def approve(self, server: Server, tools: Sequence[Any], audit: AuditEntry) -> Flags:
         """Make a server's tools, as it lists them now, the approved ones."""
         hashes = {tool.name: definition_hash(tool) for tool in tools}
         await self._pins.approve(server.server_id, hashes, audit)
         self._known[server.server_id] = hashes
+        self._compared.pop(server.server_id, None)
         self.noticed(server, tools)
         return self.flags(server)
 
@@ -106,6 +111,9 @@ class Integrity:
 
     def noticed(self, server: Server, tools: Sequence[Any]) -> None:
         """Compare a server's whole list with what was approved, and remember what differs."""
+        if self._compared.get(server.server_id) is tools:
+            return
+        self._compared[server.server_id] = tools
         pins = self._known.get(server.server_id)
         if not pins:
             self._flags.pop(server.server_id, None)

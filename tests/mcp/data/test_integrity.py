@@ -38,7 +38,7 @@ def redefined(client: httpx.Client, server_id: str, backend: McpBackend) -> None
 
     def noticed() -> bool:
         client.get("/mcp/tools", params={"server_id": server_id})
-        return flags(client, server_id)["changed_tools"] == ["echo"]
+        return bool(flags(client, server_id)["changed_tools"] == ["echo"])
 
     wait_until(noticed, 30, "the changed tool to be noticed")
 

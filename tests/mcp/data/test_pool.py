@@ -149,7 +149,7 @@ async def test_a_name_that_leads_to_a_private_address_is_never_connected_to(back
     backend = backend_that(Speaks.STATELESS)
     before = len(backend.seen())
 
-    async def resolver(_name: str, _port: int) -> Sequence[str]:
+    async def resolver(host: str, port: int) -> Sequence[str]:
         return ["127.0.0.1"]
 
     settings = OutboundSettings()
