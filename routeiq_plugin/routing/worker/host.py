@@ -48,6 +48,16 @@ ROUTERS: Final[Mapping[str, tuple[str, str]]] = {
 }
 """Below `llmrouter.models`: the module and class of each strategy."""
 
+TRIAL_PATHS: Final = {"backbone_model": "microsoft/mdeberta-v3-base"}
+TRIAL_HPARAM: Final[Mapping[str, Mapping[str, Any]]] = {
+    "llmrouter-router_r1": {
+        "model_id": "ulab-ai/Router-R1-Qwen2.5-3B-Instruct",
+        "api_base": "http://127.0.0.1:9/v1",
+        "api_key": "none",
+    },
+}
+"""What LLMRouter's own examples name, for routers that are given no config."""
+
 _REFUSED: Final = ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto", "socket.bind")
 _NO_PROGRAMS: Final = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork", "os.forkpty")
 
@@ -111,7 +121,7 @@ class Routers:
         self._known: dict[str, Any] = {}
 
     def load(self, order: Mapping[str, Any]) -> None:
-        """Construct a router with LLMRouter's own code; raises whatever that raises."""
+        """Construct a router with LLMRouter's own code, and try it where no self-test will; raises what that raises."""
         module, name = ROUTERS[order["strategy"]]
         made = getattr(importlib.import_module(f"llmrouter.models.{module}"), name)
         self._embedder.install()
@@ -120,8 +130,14 @@ class Routers:
             home = self._workdir / order["router"]
             home.mkdir(exist_ok=True)
             weights = order.get("weights")
-            config = graph(home, order, Path(weights)) if weights else trial(home, order["labels"])
+            config = graph(home, order, Path(weights)) if weights else trial(home, order)
         self._known[order["router"]] = made(str(config))
+        if not order.get("weights"):
+            try:
+                self.route({"router": order["router"], "text": "Hello.", "vector": order["vector"]})
+            except BaseException:
+                self.drop(order["router"])
+                raise
 
     def drop(self, router: str) -> None:
         """Forget a router."""
@@ -164,9 +180,10 @@ def graph(home: Path, order: Mapping[str, Any], weights: Path) -> Path:
     )
 
 
-def trial(home: Path, labels: Sequence[str]) -> Path:
+def trial(home: Path, order: Mapping[str, Any]) -> Path:
     """Write the least that LLMRouter's routers ask of a config, so that what they say is about themselves."""
     torch = importlib.import_module("torch")
+    labels: Sequence[str] = order["labels"]
     rows = [
         {"query": f"q{at}", "embedding_id": at, "model_name": model, "performance": float(at % len(labels) == of)}
         for at in range(2 * len(labels))
@@ -178,7 +195,11 @@ def trial(home: Path, labels: Sequence[str]) -> Path:
     (home / "llms.json").write_text(json.dumps(llms), encoding="utf-8")
     data = {**_data(home), "llm_data": str(home / "llms.json"), "routing_data_test": str(home / "routing.jsonl")}
     paths = dict.fromkeys(("ini_model_path", "load_model_path", "save_model_path"), str(home / "model.pt"))
-    return _config(home, {"data_path": data, "model_path": paths, "hparam": {}, "llm_data": llms})
+    hparam = TRIAL_HPARAM.get(order["strategy"], {})
+    return _config(
+        home,
+        {"data_path": data, "model_path": {**paths, **TRIAL_PATHS}, "hparam": dict(hparam), "llm_data": llms},
+    )
 
 
 def _data(home: Path) -> dict[str, str]:
