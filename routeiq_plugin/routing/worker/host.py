@@ -28,7 +28,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import IO, Any, Final
 
 MAX_FRAME: Final = 8 * 1024**2
 _LENGTH: Final = struct.Struct(">I")
@@ -62,7 +62,7 @@ _REFUSED: Final = ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname
 _NO_PROGRAMS: Final = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork", "os.forkpty")
 
 
-def write_frame(pipe: BinaryIO, message: Mapping[str, Any]) -> None:
+def write_frame(pipe: IO[bytes], message: Mapping[str, Any]) -> None:
     """Send one message."""
     data = json.dumps(message, separators=(",", ":")).encode()
     if len(data) > MAX_FRAME:
@@ -71,7 +71,7 @@ def write_frame(pipe: BinaryIO, message: Mapping[str, Any]) -> None:
     pipe.flush()
 
 
-def read_frame(pipe: BinaryIO) -> dict[str, Any] | None:
+def read_frame(pipe: IO[bytes]) -> dict[str, Any] | None:
     """Receive one message; None at the end. Raises `ValueError` for what is no frame."""
     head = pipe.read(_LENGTH.size)
     if len(head) < _LENGTH.size:
@@ -270,7 +270,7 @@ def _place(failed: BaseException) -> str:
     return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "no traceback"
 
 
-def _read(pipe: BinaryIO, orders: queue.Queue[dict[str, Any]], leave: Callable[[], None]) -> None:
+def _read(pipe: IO[bytes], orders: queue.Queue[dict[str, Any]], leave: Callable[[], None]) -> None:
     """Queue what comes, so that the pipe never fills while a router computes; at its end, end."""
     with suppress(Exception):
         while (order := read_frame(pipe)) is not None:
