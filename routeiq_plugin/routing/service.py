@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from routeiq_plugin.errors import Forbidden, RouteIQError
+from routeiq_plugin.errors import Forbidden, RouteIQError, Unavailable
 from routeiq_plugin.host import model_access
 from routeiq_plugin.host.models import (
     GroupFacts,
@@ -198,16 +198,29 @@ class Routing:
 
     # Requests
 
-    async def route(self, data: MutableMapping[str, Any], identity: Any, shared: SharedCache | None) -> Decision:
+    async def route(self, data: MutableMapping[str, Any], identity: Any, shared: SharedCache | None) -> None:
         """Put the chosen model and its fallbacks into a request for an alias.
+
+        Should we fail, the request stays as it is and LiteLLM answers it with the alias's default model; where each
+        candidate must be the key's own that would be unchecked, so there it is refused.
 
         Raises:
             Forbidden: the caller may use none of the candidates.
+            Unavailable: none of them is configured, or whether the caller may use them cannot be told.
         """
         began = self._clock()
-        asked = self._asked(data, identity)
-        considered = await self._considered(asked, shared, began)
-        decision = considered.decision
+        try:
+            considered = await self._considered(self._asked(data, identity), shared, began)
+        except RouteIQError:
+            raise
+        except Exception as failed:
+            self._on_fault("routing", failed)
+            if self._aliases[data["model"]].settings.candidate_access == "model":
+                raise Unavailable("RouteIQ cannot tell now which models this key may use") from failed
+            return
+        self._put(considered.decision, data)
+
+    def _put(self, decision: Decision, data: MutableMapping[str, Any]) -> None:
         data["model"] = decision.model
         if fallbacks := merged(decision, data.get("fallbacks"), configured_fallbacks(data)):
             data["fallbacks"] = fallbacks
@@ -215,7 +228,6 @@ class Routing:
         logged.decided_at = self._clock()
         _metadata(data)[METADATA_KEY] = logged
         self._count(decision)
-        return decision
 
     async def explain(self, alias: str, data: Mapping[str, Any], identity: Any) -> Considered | None:
         """Decide without a trace: no model is called, nothing counted or remembered; None for an unknown alias."""
@@ -299,7 +311,7 @@ class Routing:
         """Return the candidates that exist and that the caller may use."""
         alias = asked.alias
         if not facts:
-            raise Forbidden({"error": f"None of the models behind {alias.name} is configured in this proxy."})
+            raise Unavailable({"error": f"None of the models behind {alias.name} is configured in this proxy."})
         if alias.settings.candidate_access == "alias" and await model_access.holds(asked.identity, alias.name):
             return list(facts)
         allowed = [model for model in facts if await model_access.may_use(asked.identity, model)]

@@ -54,6 +54,7 @@ def here(upstream: Provider, artifact_path: Path, tmp_path_factory: pytest.TempP
         "failed": alias("failing", default="middle"),
         "foreign": alias("by-name"),
         "ghosts": {**alias("round-robin"), "candidates": ["ghost", "small"]},
+        "nobody": {"strategy": "cost", "candidates": ["ghost"], "default": "ghost"},
         "trial": alias(
             "round-robin",
             arms=[

@@ -102,6 +102,12 @@ def test_a_candidate_that_does_not_exist_is_passed_over(here: Routed) -> None:
     assert {answerer(here.ask("ghosts")) for _ in range(4)} == {"small"}
 
 
+def test_an_alias_of_nothing_is_told(here: Routed) -> None:
+    response = here.ask("nobody")
+    assert response.status_code == 503
+    assert "is configured in this proxy" in response.text
+
+
 def test_an_experiment_keeps_each_user_in_an_arm(here: Routed) -> None:
     arms: dict[str, set[str]] = {}
     for user in range(24):
