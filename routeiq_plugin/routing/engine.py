@@ -43,7 +43,8 @@ class Engine:
             return self._default(arm, candidates, Cause.NO_STRATEGY)
         if len(candidates) == 1:
             return Ordered((candidates[0].model,), Cause.ONLY, active.artifact_id)
-        deadline = (arm.settings.deadline_ms or getattr(active.strategy, "deadline_ms", DEADLINE_MS)) / 1e3
+        usual: float = getattr(active.strategy, "deadline_ms", DEADLINE_MS)
+        deadline = (arm.settings.deadline_ms or usual) / 1e3
         try:
             ranking = await self._ranked(active, query, candidates, deadline)
             order = _completed(ranking.order, candidates)

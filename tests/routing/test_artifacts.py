@@ -18,6 +18,7 @@ from routeiq_plugin.routing import artifact, sources
 from routeiq_plugin.routing.arms import Arm, arms_of
 from routeiq_plugin.routing.artifact import MANIFEST, WEIGHTS
 from routeiq_plugin.routing.strategies import registry
+from routeiq_plugin.routing.worker.strategy import GRAPH, HOSTED
 from routeiq_plugin.settings import AliasSettings
 from tests.routing import world
 
@@ -208,10 +209,10 @@ def test_settings_without_the_needed_artifact_stop_the_boot() -> None:
         alias_of("auto", SETTINGS, "aliases")
 
 
-def test_every_planned_strategy_is_refused_by_name() -> None:
-    for name in registry.PLANNED:
-        with pytest.raises(SettingsError, match="not available in this version"):
-            registry.require_known("routeiq.routing.aliases.auto.strategy", name)
+def test_hosted_strategies_are_known_and_only_graph_needs_an_artifact() -> None:
+    for name in HOSTED:
+        registry.require_known("routeiq.routing.aliases.auto.strategy", name)
+        assert registry.needs_artifact(name) == (name == GRAPH)
 
 
 def test_unknown_schemes_are_refused() -> None:

@@ -145,7 +145,7 @@ def test_a_hostile_pickle_runs_nothing(
     [
         (5, ("llmrouter-knn",), "AttributeError"),
         ({}, ("llmrouter-mlp",), "give --labels"),
-        ({}, ("llmrouter-graph",), "cannot be imported"),
+        ({}, ("llmrouter-automix",), "cannot be imported"),
         ({"a": 1.0}, ("llmrouter-elo", "--python", "/nowhere/python"), "cannot be started"),
         ({"a": 1.0}, ("llmrouter-elo", "--rename", "a"), "NAME=VALUE"),
     ],

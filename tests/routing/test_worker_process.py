@@ -21,7 +21,7 @@ from tests.support import processes
 
 pytestmark = pytest.mark.requirement("RTE-01")
 
-ORDER: Final = {"strategy": "llmrouter-automix", "labels": ["small", "large"], "config": "/fine"}
+ORDER: Final = {"strategy": "llmrouter-automix", "labels": ["small", "large"], "config": "/fine", "vector": [1.0]}
 BROKEN: Final = {**ORDER, "config": "/broken"}
 QUICK: Final = Patience(backoff=0.05, longest_backoff=0.2, stuck=0.5)
 LONG: Final = 30.0
@@ -183,7 +183,7 @@ PARENT: Final = """
 import sys, os, signal
 from routeiq_plugin.routing.worker.process import WorkerProcess
 made = WorkerProcess(sys.argv[1])
-made.load("one", {"strategy": "llmrouter-automix", "labels": ["a"], "config": "/fine"})
+made.load("one", {"strategy": "llmrouter-automix", "labels": ["a"], "config": "/fine", "vector": [1.0]})
 print(made.facts()["pid"], flush=True)
 sys.stdin.readline()
 """

@@ -28,7 +28,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import IO, Any, Final
 
 MAX_FRAME: Final = 8 * 1024**2
 _LENGTH: Final = struct.Struct(">I")
@@ -48,11 +48,21 @@ ROUTERS: Final[Mapping[str, tuple[str, str]]] = {
 }
 """Below `llmrouter.models`: the module and class of each strategy."""
 
+TRIAL_PATHS: Final = {"backbone_model": "microsoft/mdeberta-v3-base"}
+TRIAL_HPARAM: Final[Mapping[str, Mapping[str, Any]]] = {
+    "llmrouter-router_r1": {
+        "model_id": "ulab-ai/Router-R1-Qwen2.5-3B-Instruct",
+        "api_base": "http://127.0.0.1:9/v1",
+        "api_key": "none",
+    },
+}
+"""What LLMRouter's own examples name, for routers that are given no config."""
+
 _REFUSED: Final = ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto", "socket.bind")
 _NO_PROGRAMS: Final = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork", "os.forkpty")
 
 
-def write_frame(pipe: BinaryIO, message: Mapping[str, Any]) -> None:
+def write_frame(pipe: IO[bytes], message: Mapping[str, Any]) -> None:
     """Send one message."""
     data = json.dumps(message, separators=(",", ":")).encode()
     if len(data) > MAX_FRAME:
@@ -61,7 +71,7 @@ def write_frame(pipe: BinaryIO, message: Mapping[str, Any]) -> None:
     pipe.flush()
 
 
-def read_frame(pipe: BinaryIO) -> dict[str, Any] | None:
+def read_frame(pipe: IO[bytes]) -> dict[str, Any] | None:
     """Receive one message; None at the end. Raises `ValueError` for what is no frame."""
     head = pipe.read(_LENGTH.size)
     if len(head) < _LENGTH.size:
@@ -111,7 +121,7 @@ class Routers:
         self._known: dict[str, Any] = {}
 
     def load(self, order: Mapping[str, Any]) -> None:
-        """Construct a router with LLMRouter's own code; raises whatever that raises."""
+        """Construct a router with LLMRouter's own code, and try it where no self-test will; raises what that raises."""
         module, name = ROUTERS[order["strategy"]]
         made = getattr(importlib.import_module(f"llmrouter.models.{module}"), name)
         self._embedder.install()
@@ -120,8 +130,14 @@ class Routers:
             home = self._workdir / order["router"]
             home.mkdir(exist_ok=True)
             weights = order.get("weights")
-            config = graph(home, order, Path(weights)) if weights else trial(home, order["labels"])
+            config = graph(home, order, Path(weights)) if weights else trial(home, order)
         self._known[order["router"]] = made(str(config))
+        if not order.get("weights"):
+            try:
+                self.route({"router": order["router"], "text": "Hello.", "vector": order["vector"]})
+            except BaseException:
+                self.drop(order["router"])
+                raise
 
     def drop(self, router: str) -> None:
         """Forget a router."""
@@ -164,9 +180,10 @@ def graph(home: Path, order: Mapping[str, Any], weights: Path) -> Path:
     )
 
 
-def trial(home: Path, labels: Sequence[str]) -> Path:
+def trial(home: Path, order: Mapping[str, Any]) -> Path:
     """Write the least that LLMRouter's routers ask of a config, so that what they say is about themselves."""
     torch = importlib.import_module("torch")
+    labels: Sequence[str] = order["labels"]
     rows = [
         {"query": f"q{at}", "embedding_id": at, "model_name": model, "performance": float(at % len(labels) == of)}
         for at in range(2 * len(labels))
@@ -178,7 +195,11 @@ def trial(home: Path, labels: Sequence[str]) -> Path:
     (home / "llms.json").write_text(json.dumps(llms), encoding="utf-8")
     data = {**_data(home), "llm_data": str(home / "llms.json"), "routing_data_test": str(home / "routing.jsonl")}
     paths = dict.fromkeys(("ini_model_path", "load_model_path", "save_model_path"), str(home / "model.pt"))
-    return _config(home, {"data_path": data, "model_path": paths, "hparam": {}, "llm_data": llms})
+    hparam = TRIAL_HPARAM.get(order["strategy"], {})
+    return _config(
+        home,
+        {"data_path": data, "model_path": {**paths, **TRIAL_PATHS}, "hparam": dict(hparam), "llm_data": llms},
+    )
 
 
 def _data(home: Path) -> dict[str, str]:
@@ -249,7 +270,7 @@ def _place(failed: BaseException) -> str:
     return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "no traceback"
 
 
-def _read(pipe: BinaryIO, orders: queue.Queue[dict[str, Any]], leave: Callable[[], None]) -> None:
+def _read(pipe: IO[bytes], orders: queue.Queue[dict[str, Any]], leave: Callable[[], None]) -> None:
     """Queue what comes, so that the pipe never fills while a router computes; at its end, end."""
     with suppress(Exception):
         while (order := read_frame(pipe)) is not None:

@@ -97,9 +97,14 @@ def build(spec: StrategySpec) -> HostedStrategy:
     process = spec.workers.process()
     router = f"router-{next(_numbers)}"
     if spec.artifact is None:
-        order = {"strategy": spec.name, "labels": list(spec.settings.candidates), "config": spec.config}
-        _construct(process, router, order, None)
         assert spec.embedder is not None
+        order = {
+            "strategy": spec.name,
+            "labels": list(spec.settings.candidates),
+            "config": spec.config,
+            "vector": [0.0] * spec.embedder.identity.dim,
+        }
+        _construct(process, router, order, None)
         return HostedStrategy(process, router, spec, spec.embedder)
     artifact, embedder = require(spec)
     if embedder is None:
