@@ -7,7 +7,8 @@ RouteIQError
 ├── InvalidRequest            the caller's input is wrong; names the field and the fix
 │   ├── MalformedBody         not JSON at all
 │   ├── InvalidFields         well-formed JSON with wrong, missing or unknown fields
-│   └── AddressRefused        a URL that the outbound guard will not call
+│   ├── AddressRefused        a URL that the outbound guard will not call
+│   └── InvalidConfig         a configuration that cannot be used; names the failing key
 ├── Unauthenticated
 ├── LoginRequired             an upstream wants the caller's own login; says where to get it
 ├── Forbidden
@@ -19,7 +20,8 @@ RouteIQError
 │   └── CannotOpen            a secret was sealed with another key
 └── BackendError              theirs
 ├── BackendTimeout
-└── BackendResponseTooLarge
+├── BackendResponseTooLarge
+└── SourceUnreachable     where a configuration comes from
 """
 
 from __future__ import annotations
@@ -80,6 +82,15 @@ class InvalidFields(InvalidRequest):
 
 class AddressRefused(InvalidRequest):
     """The outbound guard will not call this URL; says which rule and which setting opens it."""
+
+
+class InvalidConfig(InvalidRequest):
+    """A configuration cannot be used; `path` is the dotted place in it, empty for the document as a whole."""
+
+    def __init__(self, path: str, message: str) -> None:
+        super().__init__({"error": "invalid_config", "path": path, "message": message})
+        self.path = path
+        self.message = message
 
 
 class Unauthenticated(RouteIQError):
@@ -157,6 +168,10 @@ class BackendResponseTooLarge(BackendError):
     """A backend sent more than `outbound.max_response_mb`."""
 
 
+class SourceUnreachable(BackendError):
+    """The file or object that holds the configuration cannot be read."""
+
+
 @dataclass(frozen=True, slots=True)
 class Wire:
     """How an error looks to a client: HTTP status, and JSON-RPC code inside A2A and MCP answers."""
@@ -169,6 +184,7 @@ WIRE: Final[Mapping[type[RouteIQError], Wire]] = {
     MalformedBody: Wire(400, -32700),
     InvalidFields: Wire(422, -32602),
     AddressRefused: Wire(400, -32602),
+    InvalidConfig: Wire(422, -32602),
     InvalidRequest: Wire(400, -32602),
     Unauthenticated: Wire(401, -32000),
     LoginRequired: Wire(401, -32000),

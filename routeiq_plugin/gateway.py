@@ -30,6 +30,7 @@ from routeiq_plugin.a2a.routes import registry_routes
 from routeiq_plugin.a2a.service import AgentGateway
 from routeiq_plugin.a2a.services import TaskServices
 from routeiq_plugin.a2a.tasks import TaskOwnership
+from routeiq_plugin.appliers import Reloads
 from routeiq_plugin.errors import CannotOpen, RouteIQError, Unavailable
 from routeiq_plugin.host import chat_models
 from routeiq_plugin.host.agents import PublicGroups, Registry
@@ -43,6 +44,7 @@ from routeiq_plugin.operations.faults import Faults
 from routeiq_plugin.operations.info import Feature, Info, State
 from routeiq_plugin.operations.routes import operations_routes
 from routeiq_plugin.outbound import Clients, Guard
+from routeiq_plugin.reload.feature import HotReload
 from routeiq_plugin.settings import Settings
 from routeiq_plugin.store.agents import AgentStore
 from routeiq_plugin.store.audit import AuditLog
@@ -71,7 +73,7 @@ _CONFIG_POLL_SECONDS: Final = 0.05
 CONFIG_PATIENCE_SECONDS: Final = 30.0
 """How long LiteLLM may take to adopt its config's master key; it may also come from where we cannot look."""
 
-_PLANNED: Final = ("mcp", "routing", "reload")
+_PLANNED: Final = ("mcp", "routing")
 
 
 class Gateway:
@@ -81,6 +83,7 @@ class Gateway:
         self._settings = settings
         self._faults = Faults()
         self._loaded = asyncio.Event()
+        self._opened = asyncio.Event()
         self._reason: str | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -111,7 +114,9 @@ class Gateway:
             public_url=settings.public_url,
             ready=self.ready,
         )
-        routers = [operations_routes(self.info, AuditLog(self._database))]
+        self._reloads = Reloads()
+        self._reload = HotReload(settings, self._database, SaltKeySealer(), self._reloads, self._faults.record)
+        routers = [operations_routes(self.info, AuditLog(self._database)), self._reload.routes(self._store_is_open)]
         if settings.a2a.enabled:
             routers += [
                 registry_routes(self._agents),
@@ -156,6 +161,7 @@ class Gateway:
         await counted()
         await self._oversight.aclose()
         await self._tasks_of_agents.aclose()
+        await self._reload.aclose()
         await self._clients.aclose()
         await self._database.close()
         if tasks:
@@ -173,16 +179,24 @@ class Gateway:
             return
         raise Unavailable(NOT_YET, retry_after=PATIENCE_SECONDS)
 
+    async def _store_is_open(self) -> None:
+        """Return when the database was opened once; raises `Unavailable` when that takes too long."""
+        try:
+            await asyncio.wait_for(self._opened.wait(), PATIENCE_SECONDS)
+        except TimeoutError:
+            raise Unavailable(NOT_YET, retry_after=PATIENCE_SECONDS) from None
+
     async def _run(self) -> None:
-        if not self._settings.a2a.enabled:
-            return
         await self._until_config_is_loaded()
         await self._open()
+        self._opened.set()
         async with asyncio.TaskGroup() as following:
             following.create_task(self._feed.run(self._follow))
-            following.create_task(self._oversight.run())
-            following.create_task(self._tasks_of_agents.run())
-            if has_own_database():
+            following.create_task(self._reload.run())
+            if self._settings.a2a.enabled:
+                following.create_task(self._oversight.run())
+                following.create_task(self._tasks_of_agents.run())
+            if self._settings.a2a.enabled and has_own_database():
                 following.create_task(self._keep_mirrored())
 
     async def _until_config_is_loaded(self) -> None:
@@ -204,6 +218,11 @@ class Gateway:
             delay = min(delay * 2, LAST_RETRY_SECONDS)
 
     async def _follow(self, news: Sequence[Change] | Resync) -> None:
+        self._reload.notice(news)
+        if self._settings.a2a.enabled:
+            await self._follow_agents(news)
+
+    async def _follow_agents(self, news: Sequence[Change] | Resync) -> None:
         try:
             if isinstance(news, Resync):
                 await self._agents.directory.load()
@@ -258,7 +277,12 @@ class Gateway:
         )
 
     def _features(self) -> Mapping[str, Feature]:
-        return {"a2a": self._a2a(), **{name: Feature(State.PLANNED) for name in _PLANNED}}
+        return {"a2a": self._a2a(), "reload": self._hot_reload(), **{name: Feature(State.PLANNED) for name in _PLANNED}}
+
+    def _hot_reload(self) -> Feature:
+        if self._opened.is_set():
+            return Feature(State.READY, facts=self._reload.facts())
+        return Feature(State.STARTING if self._reason is None else State.UNAVAILABLE, reason=self._reason)
 
     def _a2a(self) -> Feature:
         if not self._settings.a2a.enabled:

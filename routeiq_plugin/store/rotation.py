@@ -13,14 +13,16 @@ from routeiq_plugin.errors import CannotOpen
 from routeiq_plugin.store import agents, audit
 from routeiq_plugin.store.engine import Database
 from routeiq_plugin.store.sealing import Sealer, open_mapping, seal_mapping
-from routeiq_plugin.store.tables import AgentRow, PushConfigRow
+from routeiq_plugin.store.tables import AgentRow, ConfigGenerationRow, PushConfigRow
 
 SEALED_COLUMNS: Final = ("litellm_params", "static_headers", "kill_switch")
 """Of agents."""
 WEBHOOK_COLUMNS: Final = ("webhook",)
 """Of push configurations."""
+CONTENT_COLUMNS: Final = ("content",)
+"""Of configuration generations."""
 
-Row = AgentRow | PushConfigRow
+Row = AgentRow | PushConfigRow | ConfigGenerationRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,21 +87,29 @@ async def _rows(session: AsyncSession) -> Sequence[Row]:
     """Read every row that holds a secret."""
     agents_ = await session.exec(select(AgentRow).order_by(col(AgentRow.agent_name)))
     webhooks = await session.exec(select(PushConfigRow).order_by(col(PushConfigRow.push_id)))
-    return [*agents_, *webhooks]
+    generations = await session.exec(select(ConfigGenerationRow).order_by(col(ConfigGenerationRow.generation)))
+    return [*agents_, *webhooks, *generations]
 
 
 def _open(row: Row, sealer: Sealer) -> Mapping[str, Mapping[str, Any] | None] | None:
     """Open the sealed columns of a row, None if this key cannot."""
     if row.sealed_with not in (None, sealer.key_id):
         return None
-    columns = SEALED_COLUMNS if isinstance(row, AgentRow) else WEBHOOK_COLUMNS
     try:
-        return {column: open_mapping(sealer, getattr(row, column)) for column in columns}
+        return {column: open_mapping(sealer, getattr(row, column)) for column in _columns(row)}
     except CannotOpen:
         return None
+
+
+def _columns(row: Row) -> tuple[str, ...]:
+    if isinstance(row, ConfigGenerationRow):
+        return CONTENT_COLUMNS
+    return SEALED_COLUMNS if isinstance(row, AgentRow) else WEBHOOK_COLUMNS
 
 
 def _name(row: Row) -> str:
     if isinstance(row, AgentRow):
         return f"{agents.KIND} {row.agent_name}"
+    if isinstance(row, ConfigGenerationRow):
+        return f"configuration generation {row.generation}"
     return f"webhook of task {row.task_id}"
