@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from routeiq_plugin._version import __version__
 from routeiq_plugin.a2a.activity import Activity
@@ -264,9 +264,10 @@ class Gateway:
 
     async def info(self) -> Info:
         """Gather what `/router/info` tells."""
+        generations = await self._reload.worker_facts()
         return Info(
             version=__version__,
-            features=self._features(),
+            features=self._features(generations),
             store=await status(self._database),
             feed_connected=self._feed.connected,
             feed_revision=self._feed.revision,
@@ -276,12 +277,16 @@ class Gateway:
             fault_counts=self._faults.counts(),
         )
 
-    def _features(self) -> Mapping[str, Feature]:
-        return {"a2a": self._a2a(), "reload": self._hot_reload(), **{name: Feature(State.PLANNED) for name in _PLANNED}}
+    def _features(self, generations: Sequence[Mapping[str, Any]]) -> Mapping[str, Feature]:
+        return {
+            "a2a": self._a2a(),
+            "reload": self._hot_reload(generations),
+            **{name: Feature(State.PLANNED) for name in _PLANNED},
+        }
 
-    def _hot_reload(self) -> Feature:
+    def _hot_reload(self, generations: Sequence[Mapping[str, Any]]) -> Feature:
         if self._opened.is_set():
-            return Feature(State.READY, facts=self._reload.facts())
+            return Feature(State.READY, facts={**self._reload.facts(), "workers": generations})
         return Feature(State.STARTING if self._reason is None else State.UNAVAILABLE, reason=self._reason)
 
     def _a2a(self) -> Feature:

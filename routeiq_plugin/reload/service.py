@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from routeiq_plugin.errors import Conflict, InvalidConfig, InvalidRequest, NotFound, RouteIQError
+from routeiq_plugin.errors import Conflict, InvalidConfig, InvalidRequest, NotFound, RouteIQError, Unavailable
 from routeiq_plugin.reload.application import Application, Diff, Plan
 from routeiq_plugin.reload.content import Content
 from routeiq_plugin.reload.documents import digest
@@ -19,6 +19,7 @@ from routeiq_plugin.reload.workshop import Reading, Rules, Workshop, entries
 from routeiq_plugin.store.config_source import SourceState, SourceStates
 from routeiq_plugin.store.generations import GenerationFacts, GenerationStore, Proposal, StoredGeneration
 
+NOT_APPLIED: Final = "The configuration could not be applied, so the old one serves; /router/info has the fault"
 BUSY: Final = "A configuration reload is running; try again when it has ended"
 
 
@@ -233,17 +234,19 @@ class Reloader:
     async def _commit(self, plan: Plan, proposal: Proposal) -> Outcome:
         """Apply and record; what cannot be recorded is not applied."""
         await self._remember_boot()
-        generation = await self._generations.begin(self._identity.name, proposal.origin, self._identity.is_dead)
+        generation = self.serving.generation + 1
         try:
             journal = await self._application.apply(plan)
-        except BaseException:
-            await self._abandon(generation)
+            try:
+                applied_at = await self._generations.apply(self._identity.name, generation, proposal)
+            except BaseException:
+                journal.rollback()
+                raise
+        except RouteIQError:
             raise
-        try:
-            applied_at = await self._generations.apply(generation, proposal)
-        except BaseException:
-            journal.rollback()
-            raise
+        except Exception as error:
+            self._on_fault("applying the configuration", error)
+            raise Unavailable(NOT_APPLIED) from error
         self.serving = Serving(generation, proposal.hash, applied_at, plan.diff)
         remote = self.source.remote and proposal.origin != "rollback"
         self.last_outcome = Outcome("applied", "Applied", generation, proposal.hash, remote, plan.diff)
@@ -251,8 +254,9 @@ class Reloader:
 
     async def _record(self, plan: Plan, proposal: Proposal) -> None:
         """Record what runs already."""
-        generation = await self._generations.begin(self._identity.name, proposal.origin, self._identity.is_dead)
-        applied_at = await self._generations.apply(generation, proposal)
+        current = await self._generations.current()
+        generation = (current.generation if current else 0) + 1
+        applied_at = await self._generations.apply(self._identity.name, generation, proposal)
         self.serving = Serving(generation, proposal.hash, applied_at, plan.diff)
 
     async def _catch_up(self, current: GenerationFacts) -> bool:
@@ -285,9 +289,15 @@ class Reloader:
         self._begun = begun
 
     async def _remember_boot(self) -> None:
-        if await self._generations.current() is None and self._begun is not None:
-            proposal = self._proposal(Order("boot"), self._begun, digest(self._boot.documents), Diff())
-            await self._generations.remember_boot(self._identity.name, proposal)
+        """Make what the proxy booted with the first generation, so that it can be returned to."""
+        if self.serving.generation or self._begun is None:
+            return
+        proposal = self._proposal(Order("boot"), self._begun, digest(self._boot.documents), Diff())
+        await self._generations.remember_boot(self._identity.name, proposal)
+        current = await self._generations.current()
+        if current is None or current.hash != proposal.hash:
+            raise Conflict("Another worker reloaded the configuration at the same time; try again")
+        self.serving = replace(self.serving, generation=current.generation, hash=current.hash)
 
     async def _read(self, fetched: Fetched) -> Reading:
         assert self._begun is not None
@@ -329,12 +339,6 @@ class Reloader:
         now = datetime.now(UTC)
         failures = state.failures + 1
         await self._sources.put(replace(state, last_attempt=now, last_error=told, last_error_at=now, failures=failures))
-
-    async def _abandon(self, generation: int) -> None:
-        try:
-            await self._generations.abandon(generation)
-        except RouteIQError as error:
-            self._on_fault("giving a reload up", error)
 
     async def _target(self, current: GenerationFacts, generation: int | None) -> StoredGeneration:
         if generation is None:

@@ -69,6 +69,7 @@ class SyncStatus:
             "hash": serving.hash,
             "applied_at": _time(serving.applied_at),
             "behind": self.following.error is not None,
+            "last_reload": serving.last_diff.rendered(),
         }
 
     async def worker_facts(self) -> list[dict[str, Any]]:

@@ -307,15 +307,14 @@ class OAuthTokenRow(Table, table=True):
 
 
 class ConfigGenerationRow(Table, table=True):
-    """One configuration that every worker runs or ran, or a reload on its way (`pending`)."""
+    """One configuration that every worker runs or ran."""
 
     __tablename__ = "routeiq_config_generation"
 
     generation: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
-    state: str = Field(sa_column=Column(String, nullable=False))
     origin: str = Field(sa_column=Column(String, nullable=False))
     """What asked for it: boot, api, watch, sync or rollback."""
-    hash: str | None = Field(default=None, sa_column=Column(String))
+    hash: str = Field(sa_column=Column(String, nullable=False))
     """SHA-256 of the content."""
     document_digest: str | None = Field(default=None, sa_column=Column(String))
     """SHA-256 of the bytes that it was read from: tells a boot file again without parsing it."""
@@ -326,8 +325,7 @@ class ConfigGenerationRow(Table, table=True):
     source: str | None = Field(default=None, sa_column=Column(String))
     actor: str | None = Field(default=None, sa_column=Column(String))
     worker: str = Field(sa_column=Column(String, nullable=False))
-    started_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
-    applied_at: datetime | None = Field(default=None, sa_column=Column(UtcDateTime))
+    applied_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
 
 
 class ConfigSourceRow(Table, table=True):

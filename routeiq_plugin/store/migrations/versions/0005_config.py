@@ -16,9 +16,8 @@ def upgrade() -> None:
     op.create_table(
         "routeiq_config_generation",
         sa.Column("generation", sa.BigInteger(), primary_key=True, autoincrement=False),
-        sa.Column("state", sa.String(), nullable=False),
         sa.Column("origin", sa.String(), nullable=False),
-        sa.Column("hash", sa.String()),
+        sa.Column("hash", sa.String(), nullable=False),
         sa.Column("document_digest", sa.String()),
         sa.Column("content", sa.Text()),
         sa.Column("sealed_with", sa.String()),
@@ -26,8 +25,7 @@ def upgrade() -> None:
         sa.Column("source", sa.String()),
         sa.Column("actor", sa.String()),
         sa.Column("worker", sa.String(), nullable=False),
-        sa.Column("started_at", sa.DateTime(timezone=True), nullable=False),
-        sa.Column("applied_at", sa.DateTime(timezone=True)),
+        sa.Column("applied_at", sa.DateTime(timezone=True), nullable=False),
     )
     op.create_table(
         "routeiq_config_source",
