@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,7 +15,8 @@ from tests.reload.configs import deployment, written
 from tests.reload.conftest import Reloading, reloading
 
 CLIENTS: Final = 16
-RELOADS: Final = 100
+RELOADS: Final = int(os.environ.get("ROUTEIQ_TEST_RELOADS", "100"))
+"""Fewer on a machine that is shared: each waits for its turn behind sixteen clients."""
 
 
 def config(shared: Reloading, generation: int) -> bytes:
@@ -44,7 +46,7 @@ async def ask(client: httpx.AsyncClient, model: str, stream: bool) -> str:
 
 
 @pytest.mark.requirement("RLD-20")
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3600)
 def test_a_hundred_reloads_fail_no_request(tmp_path: Path) -> None:
     with reloading(tmp_path) as shared:
         shared.write(config(shared, 0))
