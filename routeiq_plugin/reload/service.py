@@ -108,7 +108,7 @@ class Reloader:
             Conflict: another reload is running, in this worker or another.
             SourceUnreachable: the source does not answer.
         """
-        async with _Slot(self):
+        async with _Slot(self, order):
             state = await self._sources.get(self.source.name)
             fetched = await self._fetch(order, state)
             if fetched is None:
@@ -117,7 +117,7 @@ class Reloader:
 
     async def take(self, order: Order, state: SourceState, fetched: Fetched) -> Outcome:
         """Apply what was fetched already; raises as `reload` does."""
-        async with _Slot(self):
+        async with _Slot(self, order):
             return await self._take(order, state, fetched)
 
     async def rollback(self, order: Order, generation: int | None) -> Outcome:
@@ -126,7 +126,7 @@ class Reloader:
         What is left is pinned as rejected: it is not applied again until its source changes or an admin forces it.
         Raises `NotFound` and what `reload` raises.
         """
-        async with _Slot(self):
+        async with _Slot(self, order):
             current = await self._generations.current()
             if current is None:
                 raise NotFound("Nothing was ever reloaded, so there is nothing to return to")
@@ -373,24 +373,33 @@ class Reloader:
 
 
 class _Slot:
-    """The one reload that a worker may run; a second one is refused rather than queued behind a slow source."""
+    """The one reload that a worker runs.
 
-    def __init__(self, reloader: Reloader) -> None:
+    An admin's waits for the poll that is under way; a second admin's is refused rather than queued behind a slow
+    source, and so is a poll, which comes again.
+    """
+
+    def __init__(self, reloader: Reloader, order: Order) -> None:
         self._reloader = reloader
+        self._claims = order.origin in ("api", "rollback")
 
     async def __aenter__(self) -> None:
         if self._reloader._busy:
             raise Conflict(BUSY)
-        self._reloader._busy = True
+        self._reloader._busy = self._claims
         try:
             await self._reloader._turn.acquire()
         except BaseException:
-            self._reloader._busy = False
+            self._release()
             raise
 
     async def __aexit__(self, *_: Any) -> None:
         self._reloader._turn.release()
-        self._reloader._busy = False
+        self._release()
+
+    def _release(self) -> None:
+        if self._claims:
+            self._reloader._busy = False
 
 
 def _succeeded(state: SourceState, etag: str | None, content_hash: str | None, *, pinned: bool = False) -> SourceState:
