@@ -18,7 +18,8 @@ from routeiq_plugin.settings import SECTION, parse
 
 ATTEMPTS: Final = 5
 """How often a change is staged again when LiteLLM changed the same tables meanwhile."""
-_LISTED: Final = ("model_list", "agents", "mcp_servers")
+SLICE: Final = 50
+"""Pieces that are looked at before requests have their turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +83,19 @@ class Application:
         await self._host.know({key: value for key, value in entries.items() if _hot_model(key, value, self.sections)})
         self._running = dict(boot.lines)
 
-    def plan(self, new: Content, *, ignored: Sequence[str] = (), restart_required: Sequence[str] = ()) -> Plan:
+    async def plan(self, new: Content, *, ignored: Sequence[str] = (), restart_required: Sequence[str] = ()) -> Plan:
         """Compare with what runs; what only a restart can change is left as it is and told."""
-        changes = compare(self._running, new.lines)
+        lines = new.lines
+        await breathe()
+        changes = compare(self._running, lines)
+        await breathe()
         cold: list[str] = list(restart_required)
         news: dict[bool, list[Entry]] = {True: [], False: []}
-        running = dict(new.lines)
+        running = dict(lines)
         for is_new, entries in ((True, changes.added), (False, changes.changed)):
-            for entry in entries:
+            for position, entry in enumerate(entries):
+                if position % SLICE == 0:
+                    await breathe()
                 if self._is_hot(entry) and self._is_hot(self._served(entry) or entry):
                     news[is_new].append(entry)
                     continue
@@ -105,6 +111,7 @@ class Application:
             else:
                 cold.append(_name(Entry(key[0], key[1], "")))
                 running[key] = self._running[key]
+        await breathe()
         hot = Changes(tuple(news[True]), tuple(news[False]), tuple(removed))
         return Plan(hot, running, _diff(hot, cold, ignored))
 
@@ -185,19 +192,19 @@ class Application:
             staged += await self._stage_sections(hot.of(SECTION), plan.running)
         models, router = hot.of("model_list"), hot.of("router_settings")
         if models or router:
-            news = {entry.key: entry.value for entry in models.news}
+            news = await _values(models.news)
             order = [key for section, key in plan.running if section == "model_list"]
             changes = Deployments([key for _, key in models.removed], news, order)
             values = {entry.key: entry.value for entry in router.news}
             staged.append(await self._host.stage_models(changes, values, [key for _, key in router.removed]))
         agents = hot.of("agents")
         if agents:
-            news = {entry.key: entry.value for entry in agents.news}
+            news = await _values(agents.news)
             names = [key for section, key in plan.running if section == "agents"]
             staged.append(await self._host.stage_agents([news.get(name) for name in names], names))
         servers = hot.of("mcp_servers")
         if servers:
-            news = {entry.key: entry.value for entry in servers.news}
+            news = await _values(servers.news)
             staged.append(await self._host.stage_servers([key for _, key in servers.removed], news))
         if any(hot.of(section) for section in ("litellm_settings", "general_settings", "router_settings")):
             attributes = hot.of("litellm_settings")
@@ -237,6 +244,16 @@ class _Running:
 
     def rollback(self) -> None:
         self._application.run(self._before, overlaid=self._overlaid)
+
+
+async def _values(entries: Sequence[Entry]) -> dict[str, Any]:
+    """Read the values of pieces, in slices."""
+    values = {}
+    for position, entry in enumerate(entries):
+        if position % SLICE == 0:
+            await breathe()
+        values[entry.key] = entry.value
+    return values
 
 
 def _planned(running: Mapping[Key, str], sections: Collection[str]) -> Any:

@@ -14,6 +14,7 @@ from routeiq_plugin.reload.content import Content
 from routeiq_plugin.reload.documents import digest
 from routeiq_plugin.reload.identity import Identity
 from routeiq_plugin.reload.journal import OnFault
+from routeiq_plugin.reload.pace import breathe
 from routeiq_plugin.reload.sources import BootFile, Fetched, Source
 from routeiq_plugin.reload.workshop import Reading, Rules, Workshop, entries
 from routeiq_plugin.store.config_source import SourceState, SourceStates
@@ -134,7 +135,7 @@ class Reloader:
             content = await entries(stored.content.split("\n"))
             await self._know_boot()
             await self._catch_up(current)
-            plan = self._application.plan(content)
+            plan = await self._application.plan(content)
             if order.dry_run:
                 return self._outcome("valid", "It can be returned to", stored.hash, plan.diff)
             proposal = self._proposal(order, content, stored.document_digest, plan.diff)
@@ -184,7 +185,7 @@ class Reloader:
                 await self._catch_up(current)
                 return
             order = Order("boot")
-            plan = Plan(self._application.plan(self._begun).hot, self._application.running, Diff())
+            plan = Plan((await self._application.plan(self._begun)).hot, self._application.running, Diff())
             await self._record(plan, self._proposal(order, self._begun, booted, Diff()))
 
     async def _fetch(self, order: Order, state: SourceState) -> Fetched | None:
@@ -202,7 +203,8 @@ class Reloader:
             await self._catch_up(current)
         try:
             reading = await self._read(fetched)
-            plan = self._application.plan(
+            await breathe()
+            plan = await self._application.plan(
                 reading.content, ignored=reading.ignored, restart_required=reading.restart_required
             )
             if reading.content.hash == state.rejected_hash and not order.force:
@@ -266,7 +268,7 @@ class Reloader:
         if stored is None:
             return False
         content = await entries(stored.content.split("\n"))
-        plan = self._application.plan(content)
+        plan = await self._application.plan(content)
         if plan.hot:
             await self._application.apply(plan)
         self.serving = Serving(stored.generation, stored.hash, datetime.now(UTC), plan.diff)

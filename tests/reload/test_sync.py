@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pytest
 from tests.reload.buckets import STORES, Store
 from tests.reload.configs import deployment, written
 from tests.reload.conftest import Reloading, reloading
+from tests.support import processes
 
 pytestmark = [
     pytest.mark.requirement("RLD-06", "RLD-07", "RLD-08", "RLD-20"),
@@ -19,14 +19,9 @@ pytestmark = [
 ]
 
 
-def until(check: Callable[[], Any], what: str, seconds: float = 90.0) -> Any:
-    """Ask until the answer is true; the status is what operators would read."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        found = check()
-        if found:
-            return found
-    raise AssertionError(what)
+def until(check: Callable[[], Any], what: str, seconds: float = 240.0) -> None:
+    """Ask until the answer is true."""
+    processes.wait_until(lambda: bool(check()), seconds, what)
 
 
 def remote(*models: dict[str, Any]) -> bytes:
