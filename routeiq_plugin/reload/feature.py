@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from fastapi import APIRouter
 
 from routeiq_plugin.appliers import Reloads
+from routeiq_plugin.errors import Unavailable
 from routeiq_plugin.host.config import config_path
 from routeiq_plugin.host.live_settings import overlay_config_file
 from routeiq_plugin.host.running_config import RunningConfig
@@ -32,6 +33,9 @@ from routeiq_plugin.store.engine import Database
 from routeiq_plugin.store.feed import Change, Resync
 from routeiq_plugin.store.generations import KIND, GenerationStore
 from routeiq_plugin.store.sealing import Sealer
+
+JOIN_PATIENCE_SECONDS: Final = 30.0
+"""How long a request to reload waits while this worker decides what it must serve."""
 
 
 class HotReload:
@@ -66,6 +70,7 @@ class HotReload:
         )
         self._following = Following(self._reloader, identity, workers, self._application.repair, on_fault)
         self._status = SyncStatus(settings.reload, self._reloader, self._following, states, workers)
+        self._joined = asyncio.Event()
         self._polling: Polling | None = None
         self._watching: Watching | None = None
         if self._reloader.source.remote:
@@ -76,8 +81,17 @@ class HotReload:
 
     def routes(self, ready: Callable[[], Awaitable[None]]) -> APIRouter:
         """Build the routes; `ready` returns when the store is open."""
+
+        async def joined() -> None:
+            await ready()
+            try:
+                await asyncio.wait_for(self._joined.wait(), JOIN_PATIENCE_SECONDS)
+            except TimeoutError:
+                told = "This worker has not found its place among the others yet"
+                raise Unavailable(told, retry_after=JOIN_PATIENCE_SECONDS) from None
+
         return reload_routes(
-            self._reloader, self._following, self._status, self._generations, reloads=self._reloads, ready=ready
+            self._reloader, self._following, self._status, self._generations, reloads=self._reloads, ready=joined
         )
 
     def notice(self, news: Sequence[Change] | Resync) -> None:
@@ -88,6 +102,7 @@ class HotReload:
     async def run(self) -> None:
         """Join the other workers, then follow them, poll and watch until cancelled; the store is open."""
         await self._following.join()
+        self._joined.set()
         async with asyncio.TaskGroup() as working:
             working.create_task(self._following.run())
             if self._polling is not None:

@@ -170,8 +170,8 @@ class Reloader:
         """
         async with self._turn:
             current = await self._generations.current()
-            if current is None:
-                return
+            if current is None or self.serving.generation:
+                return  # nobody ever reloaded, or this worker has since
             booted = digest(self._boot.documents)
             if current.document_digest == booted and not self.source.remote:
                 self.serving = Serving(current.generation, current.hash, current.applied_at)

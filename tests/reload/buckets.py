@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import pytest
+
 from tests.support import processes
 
 BUCKET = "configs"
@@ -94,7 +96,8 @@ class Store:
 
 @contextmanager
 def s3() -> Iterator[Store]:
-    """moto's S3 server."""
+    """moto's S3 server; of the extra `test-stores`, which pip needs long to resolve together with s3fs."""
+    pytest.importorskip("moto.server", reason="pip install 'routeiq-plugin[test-stores]'")
     import boto3
     from moto.server import ThreadedMotoServer
 
@@ -125,7 +128,8 @@ def s3() -> Iterator[Store]:
 
 @contextmanager
 def gcs() -> Iterator[Store]:
-    """gcp-storage-emulator, in memory."""
+    """gcp-storage-emulator, in memory; of the extra `test-stores`."""
+    pytest.importorskip("gcp_storage_emulator", reason="pip install 'routeiq-plugin[test-stores]'")
     from gcp_storage_emulator.server import create_server
 
     port = processes.free_port()

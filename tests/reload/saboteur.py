@@ -68,7 +68,7 @@ async def apply(self: GenerationStore, *args: Any) -> Any:
 
 
 Journal.commit = commit  # type: ignore[method-assign]
-GenerationStore.apply = apply  # type: ignore[method-assign]
+GenerationStore.apply = apply  # type: ignore[method-assign,assignment]
 
 
 def facts() -> dict[str, Any]:

@@ -23,8 +23,8 @@ STEPS: Final = (
 COMMITTED: Final = "after record"
 """Only here the store says that the new one is the current one."""
 
-OLD: Final = ("one", "one", [], [], False, 2)
-NEW: Final = ("two", "two", ["configured"], ["configured"], True, 6)
+OLD: Final[tuple[object, ...]] = ("one", "one", [], [], False, 2)
+NEW: Final[tuple[object, ...]] = ("two", "two", ["configured"], ["configured"], True, 6)
 
 
 def new_config(shared: Reloading) -> bytes:
