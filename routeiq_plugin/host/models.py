@@ -236,7 +236,7 @@ def default_settings() -> Mapping[str, Any]:
         "timeout": litellm.request_timeout,
         "allowed_fails": litellm.allowed_fails,
         "cooldown_time": DEFAULT_COOLDOWN_TIME_SECONDS,
-        "fallbacks": litellm.fallbacks or [],
+        "fallbacks": litellm.fallbacks,
         "context_window_fallbacks": litellm.context_window_fallbacks,
         "model_group_alias": {},
         "max_retries": None,
