@@ -17,8 +17,24 @@ SECTIONS: Final = ("general_settings", "router_settings", "litellm_settings")
 Overlay = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 """Puts the hot pieces of the current generation into what LiteLLM read from its file, both unresolved."""
 
-_defaults: dict[str, Any] = {}
-"""Of `litellm` attributes, as they were before the first reload touched them."""
+DEFAULTS: Final[Mapping[str, Any]] = {
+    "drop_params": False,
+    "modify_params": False,
+    "turn_off_message_logging": False,
+    "redact_messages_in_exceptions": False,
+    "redact_user_api_key_info": False,
+    "enable_json_schema_validation": False,
+    "internal_user_budget_duration": None,
+    "public_model_groups": None,
+    "max_end_user_budget": None,
+    "disable_end_user_cost_tracking": None,
+    "suppress_debug_info": False,
+    "add_user_information_to_llm_headers": None,
+    "return_response_headers": False,
+    "cost_discount_config": {},
+    "cost_margin_config": {},
+}
+"""Of `litellm` attributes when no configuration names them: by the time we look the boot file has set its own."""
 
 
 class StagedSettings:
@@ -67,9 +83,7 @@ class StagedSettings:
             store._yaml_values, store._runtime_values = values, runtime
 
     def _values(self) -> Mapping[str, Any]:
-        for key in (*self._attributes, *self._removed):
-            _defaults.setdefault(key, copy.deepcopy(getattr(litellm, key)))
-        return {**{key: _defaults[key] for key in self._removed}, **self._attributes}
+        return {**{key: copy.deepcopy(DEFAULTS[key]) for key in self._removed}, **self._attributes}
 
 
 def overlay_config_file(overlay: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -11,8 +13,10 @@ import pytest
 from litellm import Router
 
 from routeiq_plugin.appliers import Stale
-from routeiq_plugin.host import models
+from routeiq_plugin.host import live_settings, models
+from routeiq_plugin.reload.rules import LITELLM_SETTINGS
 from tests.reload.configs import deployment
+from tests.support.processes import clean_environment
 
 pytestmark = [
     pytest.mark.requirement("RLD-20"),
@@ -133,6 +137,18 @@ def test_a_router_that_was_replaced_is_not_written_to(router: Any, monkeypatch: 
     monkeypatch.setattr(models, "proxy_server", lambda: SimpleNamespace(llm_router=object()))
     with pytest.raises(Stale):
         change.commit()
+
+
+def test_unset_litellm_settings_are_those_of_a_fresh_import() -> None:
+    assert frozenset(live_settings.DEFAULTS) == LITELLM_SETTINGS
+    program = (
+        "import json, litellm; from routeiq_plugin.host.live_settings import DEFAULTS;"
+        "print(json.dumps({name: getattr(litellm, name) for name in DEFAULTS} == DEFAULTS))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=clean_environment(), check=True
+    )
+    assert done.stdout.splitlines()[-1] == "true"
 
 
 def test_unset_settings_are_those_of_a_new_router() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from tests.reload.configs import agent, deployment, server, written
 from tests.reload.conftest import Reloading, reloading
+from tests.reload.test_sync import until
 
 pytestmark = pytest.mark.requirement("RLD-20")
 
@@ -27,15 +28,17 @@ OLD: Final[tuple[object, ...]] = ("one", "one", [], [], False, 2)
 NEW: Final[tuple[object, ...]] = ("two", "two", ["configured"], ["configured"], True, 6)
 
 
+NEW_CHANGES: Final = {
+    "model_list": [deployment("a", "two"), deployment("b", "two")],
+    "agents": [agent("configured")],
+    "mcp_servers": {"configured": server()},
+    "litellm_settings": {"drop_params": True},
+    "router_settings": {"num_retries": 6},
+}
+
+
 def new_config(shared: Reloading) -> bytes:
-    return written(
-        shared.base,
-        model_list=[deployment("a", "two"), deployment("b", "two")],
-        agents=[agent("configured")],
-        mcp_servers={"configured": server()},
-        litellm_settings={"drop_params": True},
-        router_settings={"num_retries": 6},
-    )
+    return written(shared.base, **NEW_CHANGES)
 
 
 def served(shared: Reloading) -> tuple[object, ...]:
@@ -101,20 +104,13 @@ def test_a_kill_leaves_the_old_one_or_the_new(step: str, tmp_path: Path) -> None
         with pytest.raises(httpx.TransportError):
             shared.reload()
         shared.proxy.process.wait(30)
-        shared.write(new_config(shared))  # the rolled-back one again: pinned
-        again = restarted(shared)
+        proxy = shared.proxy.restart(config=NEW_CHANGES)  # its file is what was rolled back, and so pinned
         try:
-            found = served(again)
-            assert found == (("three", "three", *NEW[2:]) if step == COMMITTED else OLD)
-            again.write(third)
-            assert again.reload(force_sync=True).status_code == 200  # nothing of the dead worker stands in the way
+            with proxy.client() as client:
+                again = Reloading(proxy, client, shared.base)
+                until(lambda: again.status()["generation"] > 0, "the worker has joined")
+                assert served(again) == (("three", "three", *NEW[2:]) if step == COMMITTED else OLD)
+                again.write(third)
+                assert again.reload(force_sync=True).status_code == 200  # nothing of the dead worker is in the way
         finally:
-            again.proxy.kill()
-
-
-def restarted(shared: Reloading) -> Reloading:
-    """Start again on the same store without touching the configuration file."""
-    content = shared.proxy.config_path.read_bytes()
-    proxy = shared.proxy.restart()
-    shared.write(content)
-    return Reloading(proxy, proxy.client(), shared.base)
+            proxy.kill()
