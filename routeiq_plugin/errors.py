@@ -8,7 +8,8 @@ RouteIQError
 │   ├── MalformedBody         not JSON at all
 │   ├── InvalidFields         well-formed JSON with wrong, missing or unknown fields
 │   ├── AddressRefused        a URL that the outbound guard will not call
-│   └── ArtifactRefused       a routing artifact that is not whole, not ours or not what it says
+│   ├── ArtifactRefused       a routing artifact that is not whole, not ours or not what it says
+│   └── InvalidConfig         a configuration that cannot be used; names the failing key
 ├── Unauthenticated
 ├── LoginRequired             an upstream wants the caller's own login; says where to get it
 ├── Forbidden
@@ -22,7 +23,8 @@ RouteIQError
 └── BackendError              theirs
 ├── BackendTimeout
 ├── BackendRefused            it wants other credentials
-└── BackendResponseTooLarge
+├── BackendResponseTooLarge
+└── SourceUnreachable     where a configuration comes from
 """
 
 from __future__ import annotations
@@ -87,6 +89,15 @@ class AddressRefused(InvalidRequest):
 
 class ArtifactRefused(InvalidRequest):
     """A routing artifact is not whole, not of a kind that we load, or not what its manifest says."""
+
+
+class InvalidConfig(InvalidRequest):
+    """A configuration cannot be used; `path` is the dotted place in it, empty for the document as a whole."""
+
+    def __init__(self, path: str, message: str) -> None:
+        super().__init__({"error": "invalid_config", "path": path, "message": message})
+        self.path = path
+        self.message = message
 
 
 class Unauthenticated(RouteIQError):
@@ -178,6 +189,10 @@ class BackendResponseTooLarge(BackendError):
     """A backend sent more than `outbound.max_response_mb`."""
 
 
+class SourceUnreachable(BackendError):
+    """The file or object that holds the configuration cannot be read."""
+
+
 @dataclass(frozen=True, slots=True)
 class Wire:
     """How an error looks to a client: HTTP status, and JSON-RPC code inside A2A and MCP answers."""
@@ -190,6 +205,7 @@ WIRE: Final[Mapping[type[RouteIQError], Wire]] = {
     MalformedBody: Wire(400, -32700),
     InvalidFields: Wire(422, -32602),
     AddressRefused: Wire(400, -32602),
+    InvalidConfig: Wire(422, -32602),
     InvalidRequest: Wire(400, -32602),
     Unauthenticated: Wire(401, -32000),
     LoginRequired: Wire(401, -32000),

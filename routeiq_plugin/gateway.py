@@ -30,6 +30,7 @@ from routeiq_plugin.a2a.routes import registry_routes
 from routeiq_plugin.a2a.service import AgentGateway
 from routeiq_plugin.a2a.services import TaskServices
 from routeiq_plugin.a2a.tasks import TaskOwnership
+from routeiq_plugin.appliers import Reloads
 from routeiq_plugin.errors import CannotOpen, RouteIQError, Unavailable
 from routeiq_plugin.host import chat_models
 from routeiq_plugin.host.agents import Registry, public_agents
@@ -44,6 +45,8 @@ from routeiq_plugin.operations.faults import Faults
 from routeiq_plugin.operations.info import Feature, Info, State
 from routeiq_plugin.operations.routes import operations_routes
 from routeiq_plugin.outbound import Clients, Guard
+from routeiq_plugin.reload.feature import HotReload
+from routeiq_plugin.routing.reloading import AliasReloads
 from routeiq_plugin.routing.routes import routing_routes
 from routeiq_plugin.routing.service import Routing
 from routeiq_plugin.settings import Settings
@@ -73,8 +76,6 @@ _CONFIG_POLL_SECONDS: Final = 0.05
 CONFIG_PATIENCE_SECONDS: Final = 30.0
 """How long LiteLLM may take to adopt its config's master key; it may also come from where we cannot look."""
 
-_PLANNED: Final = ("reload",)
-
 
 class Gateway:
     """Everything that one worker runs; built by `attach`, started on LiteLLM's loop, stopped before LiteLLM stops."""
@@ -83,6 +84,7 @@ class Gateway:
         self._settings = settings
         self._faults = Faults()
         self._loaded = asyncio.Event()
+        self._opened = asyncio.Event()
         self._reason: str | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -125,7 +127,10 @@ class Gateway:
             on_fault=self._faults.record,
         )
         self.routing = Routing(settings.routing, self._faults.record)
-        routers = [operations_routes(self.info, AuditLog(self._database))]
+        self._reloads = Reloads()
+        self._reloads.offer_reloadable(AliasReloads(self.routing))
+        self._reload = HotReload(settings, self._database, SaltKeySealer(), self._reloads, self._faults.record)
+        routers = [operations_routes(self.info, AuditLog(self._database)), self._reload.routes(self._store_is_open)]
         if settings.routing.enabled:
             routers.append(routing_routes(self.routing))
         if settings.a2a.enabled:
@@ -179,6 +184,7 @@ class Gateway:
         await self._oversight.aclose()
         await self._tasks_of_agents.aclose()
         await self._mcp.aclose()
+        await self._reload.aclose()
         await self._clients.aclose()
         await self._database.close()
         if tasks:
@@ -196,13 +202,20 @@ class Gateway:
             return
         raise Unavailable(NOT_YET, retry_after=PATIENCE_SECONDS)
 
+    async def _store_is_open(self) -> None:
+        """Return when the database was opened once; raises `Unavailable` when that takes too long."""
+        try:
+            await asyncio.wait_for(self._opened.wait(), PATIENCE_SECONDS)
+        except TimeoutError:
+            raise Unavailable(NOT_YET, retry_after=PATIENCE_SECONDS) from None
+
     async def _run(self) -> None:
-        if not self._has_features:
-            return
         await self._until_config_is_loaded()
         await self._open()
+        self._opened.set()
         async with asyncio.TaskGroup() as following:
             following.create_task(self._feed.run(self._follow))
+            following.create_task(self._reload.run())
             if self._settings.a2a.enabled:
                 following.create_task(self._oversight.run())
                 following.create_task(self._tasks_of_agents.run())
@@ -210,10 +223,6 @@ class Gateway:
                     following.create_task(self._keep_mirrored())
             if self._settings.mcp.enabled:
                 following.create_task(self._mcp.run())
-
-    @property
-    def _has_features(self) -> bool:
-        return self._settings.a2a.enabled or self._settings.mcp.enabled
 
     async def _until_config_is_loaded(self) -> None:
         give_up = time.monotonic() + CONFIG_PATIENCE_SECONDS
@@ -234,6 +243,7 @@ class Gateway:
             delay = min(delay * 2, LAST_RETRY_SECONDS)
 
     async def _follow(self, news: Sequence[Change] | Resync) -> None:
+        self._reload.notice(news)
         try:
             if self._settings.a2a.enabled:
                 await self._follow_agents(news)
@@ -281,9 +291,10 @@ class Gateway:
 
     async def info(self) -> Info:
         """Gather what `/router/info` tells."""
+        generations = await self._reload.worker_facts()
         return Info(
             version=__version__,
-            features=self._features(),
+            features=self._features(generations),
             store=await status(self._database),
             feed_connected=self._feed.connected,
             feed_revision=self._feed.revision,
@@ -294,9 +305,13 @@ class Gateway:
             fault_counts=self._faults.counts(),
         )
 
-    def _features(self) -> Mapping[str, Feature]:
-        planned = {name: Feature(State.PLANNED) for name in _PLANNED}
-        return {"a2a": self._a2a(), "mcp": self._mcp_feature(), "routing": self._routing(), **planned}
+    def _features(self, generations: Sequence[Mapping[str, Any]]) -> Mapping[str, Feature]:
+        return {
+            "a2a": self._a2a(),
+            "mcp": self._mcp_feature(),
+            "routing": self._routing(),
+            "reload": self._hot_reload(generations),
+        }
 
     def _routing(self) -> Feature:
         if not self._settings.routing.enabled:
@@ -308,6 +323,11 @@ class Gateway:
             facts=self.routing.facts(),
             admin_facts=self.routing.admin_facts(),
         )
+
+    def _hot_reload(self, generations: Sequence[Mapping[str, Any]]) -> Feature:
+        if self._opened.is_set():
+            return Feature(State.READY, facts={**self._reload.facts(), "workers": generations})
+        return Feature(State.STARTING if self._reason is None else State.UNAVAILABLE, reason=self._reason)
 
     def _a2a(self) -> Feature:
         if not self._settings.a2a.enabled:

@@ -32,6 +32,17 @@ def _public_url(value: str | None) -> str | None:
     return value.rstrip("/")
 
 
+def _source(value: str | None) -> str | None:
+    if value in (None, "auto"):
+        return value
+    parts = urlsplit(str(value))
+    if parts.scheme in ("s3", "gs", "gcs") and not (parts.netloc and parts.path.strip("/")):
+        raise ValueError("name the bucket and the object: s3://bucket/key or gs://bucket/key")
+    if parts.scheme not in ("", "file", "s3", "gs", "gcs"):
+        raise ValueError("use a path, s3://bucket/key, gs://bucket/key or auto")
+    return value
+
+
 def _allowed_host(value: str) -> str:
     text = value.strip().lower()
     if not text or "://" in text or "@" in text or " " in text:
@@ -204,13 +215,19 @@ class RoutingSettings(Section):
 
 
 class ReloadSettings(Section):
-    """Hot reload (planned)."""
+    """Hot reload and config sync; read from the boot file alone."""
 
     watch: bool = False
-    source: str | None = None
-    interval_seconds: float = Field(default=30.0, gt=0)
-    history: int = Field(default=20, ge=1)
+    """Reload when the boot file, or a file that it includes, changes."""
+    source: Annotated[str | None, AfterValidator(_source)] = None
+    """A whole LiteLLM config that is polled: path, s3://bucket/key, gs://bucket/key, or auto for LiteLLM's bucket."""
+    endpoint_url: Annotated[str | None, AfterValidator(_public_url)] = None
+    """Where S3 or GCS is, when it is not Amazon's or Google's."""
+    interval_seconds: float = Field(default=30.0, gt=0, le=86_400)
+    history: int = Field(default=20, ge=2, le=1000)
+    """Generations that can be returned to."""
     env_allowlist: tuple[str, ...] = ()
+    """Variables that the source may refer to beside those of the boot file."""
 
 
 class Settings(Section):
@@ -224,14 +241,6 @@ class Settings(Section):
     mcp: MCPSettings = MCPSettings()
     routing: RoutingSettings = RoutingSettings()
     reload: ReloadSettings = ReloadSettings()
-
-    @model_validator(mode="after")
-    def _refuse_what_is_planned(self) -> Self:
-        """A setting of a feature that this version lacks stops the boot: silence would look like success."""
-        for path, given, planned in (("reload", self.reload, ReloadSettings()),):
-            if given != planned:
-                raise ValueError(f"{SECTION}.{path} is not available in this version, remove it")
-        return self
 
 
 def parse(section: Mapping[str, Any] | None) -> Settings:

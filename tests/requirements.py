@@ -162,14 +162,14 @@ _MCP: Final = (
 
 _RELOAD: Final = (
     _planned("RLD-01", Kind.OWN, "POST /router/reload (all or one strategy)"),
-    _planned("RLD-02", Kind.OWN, "POST /config/reload"),
-    _planned("RLD-03", Kind.OWN, "GET /config/sync/status"),
+    _built("RLD-02", Kind.OWN, "POST /config/reload"),
+    _built("RLD-03", Kind.OWN, "GET /config/sync/status"),
     _built("RLD-04", Kind.OWN, "GET /router/info"),
     _planned("RLD-05", Kind.OWN, "strategy hot reload without restart, per strategy"),
-    _planned("RLD-06", Kind.OWN, "S3 config sync with ETag caching"),
-    _planned("RLD-07", Kind.OWN, "GCS config sync with ETag caching"),
-    _planned("RLD-08", Kind.OWN, "sync status monitoring"),
-    _planned(
+    _built("RLD-06", Kind.OWN, "S3 config sync with ETag caching"),
+    _built("RLD-07", Kind.OWN, "GCS config sync with ETag caching"),
+    _built("RLD-08", Kind.OWN, "sync status monitoring"),
+    _built(
         "RLD-20",
         Kind.BEYOND,
         "whole-or-nothing apply, dry run, history and rollback, zero failed requests, convergence of all workers",

@@ -19,6 +19,14 @@ def section() -> Mapping[str, Any] | None:
     return found
 
 
+def config_path() -> str | None:
+    """Return the file that LiteLLM booted from; None when it was a bucket."""
+    if os.environ.get("LITELLM_CONFIG_BUCKET_NAME"):
+        return None
+    path: str | None = proxy_server().user_config_file_path
+    return path
+
+
 def declared_master_key() -> str | None:
     """Return the master key that LiteLLM will use once its config is loaded."""
     general = proxy_server().proxy_config.get_config_state().get("general_settings") or {}

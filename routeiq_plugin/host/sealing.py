@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Collection
 from typing import Final
 
 from litellm.proxy.common_utils import encrypt_decrypt_utils as litellm_sealing
 
 from routeiq_plugin.errors import CannotOpen, Unavailable
+from routeiq_plugin.host.config import declared_master_key
 
 _FINGERPRINT_CONTEXT: Final = b"routeiq-sealing"
 _AES_GCM: Final = "v2:gcm:"
@@ -54,3 +56,9 @@ class SaltKeySealer:
         if not key:
             raise Unavailable("No sealing key: set LITELLM_SALT_KEY, or general_settings.master_key", retry_after=60)
         return key
+
+
+def names_of_secrets(more: Collection[str | None]) -> frozenset[str]:
+    """Name the variables that hold the master key, the salt key or one of `more`, whatever they are called."""
+    secrets = {value for value in (declared_master_key(), salt_key(), *more) if value}
+    return frozenset(name for name, value in os.environ.items() if value in secrets)

@@ -59,6 +59,12 @@ CALL_TYPES: Final = frozenset(
 """What aliases choose for; any other call of an alias goes to its default model, by LiteLLM's own alias."""
 
 
+LOADED: Final = "loaded"
+UNCHANGED: Final = "unchanged"
+CURRENT: Final = frozenset({LOADED, UNCHANGED})
+"""What became of an arm whose artifact is the present one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """One request for an alias."""
@@ -129,6 +135,10 @@ class Routing:
         """Each alias and its default model."""
         return {name: alias.settings.default for name, alias in self._aliases.items()}
 
+    def names(self) -> Sequence[str]:
+        """List aliases and groups, whose artifacts can be loaded again."""
+        return sorted({*self._aliases, *self._mixed})
+
     def handles(self, model: object, call_type: str) -> bool:
         """Tell whether a request is for an alias: the test that every model call of the proxy pays."""
         return isinstance(model, str) and model in self._aliases and call_type in CALL_TYPES
@@ -158,7 +168,7 @@ class Routing:
 
     async def _load(self, arm: Arm) -> str:
         try:
-            return "loaded" if await asyncio.to_thread(arm.load) else "unchanged"
+            return LOADED if await asyncio.to_thread(arm.load) else UNCHANGED
         except RouteIQError as wrong:
             self._on_fault(f"routing alias {arm.alias}", wrong)
             return str(wrong)

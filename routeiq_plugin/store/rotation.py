@@ -13,9 +13,16 @@ from routeiq_plugin.errors import CannotOpen
 from routeiq_plugin.store import agents, audit, mcp_servers
 from routeiq_plugin.store.engine import Database
 from routeiq_plugin.store.sealing import Sealer
-from routeiq_plugin.store.tables import AgentRow, McpServerRow, OAuthFlowRow, OAuthTokenRow, PushConfigRow
+from routeiq_plugin.store.tables import (
+    AgentRow,
+    ConfigGenerationRow,
+    McpServerRow,
+    OAuthFlowRow,
+    OAuthTokenRow,
+    PushConfigRow,
+)
 
-Row = AgentRow | McpServerRow | OAuthFlowRow | OAuthTokenRow | PushConfigRow
+Row = AgentRow | ConfigGenerationRow | McpServerRow | OAuthFlowRow | OAuthTokenRow | PushConfigRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +64,9 @@ SEALED: Final = (
         ("payload",),
         "server_id",
         lambda row: f"{row.kind} of {row.owner or 'the gateway'} for MCP server {row.server_id}",
+    ),
+    SealedTable(
+        ConfigGenerationRow, ("content",), "generation", lambda row: f"configuration generation {row.generation}"
     ),
 )
 """Every table that holds sealed columns; a test compares it with the schema."""

@@ -304,3 +304,63 @@ class OAuthTokenRow(Table, table=True):
     expires_at: datetime | None = Field(default=None, sa_column=Column(UtcDateTime))
     updated_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
     version: int = Field(sa_column=Column(BigInteger, nullable=False))
+
+
+class ConfigGenerationRow(Table, table=True):
+    """One configuration that every worker runs or ran."""
+
+    __tablename__ = "routeiq_config_generation"
+
+    generation: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    origin: str = Field(sa_column=Column(String, nullable=False))
+    """What asked for it: boot, api, watch, sync or rollback."""
+    hash: str = Field(sa_column=Column(String, nullable=False))
+    """SHA-256 of the content."""
+    document_digest: str | None = Field(default=None, sa_column=Column(String))
+    """SHA-256 of the bytes that it was read from: tells a boot file again without parsing it."""
+    content: str | None = Field(default=None, sa_column=Column(Text))
+    """Sealed JSON."""
+    sealed_with: str | None = Field(default=None, sa_column=Column(String))
+    diff: dict[str, Any] = Field(sa_column=Column(JSON(none_as_null=True), nullable=False))
+    source: str | None = Field(default=None, sa_column=Column(String))
+    actor: str | None = Field(default=None, sa_column=Column(String))
+    worker: str = Field(sa_column=Column(String, nullable=False))
+    applied_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
+
+
+class ConfigSourceRow(Table, table=True):
+    """What is known of a source that is polled; `poller` asks it until `lease_until`, for every worker."""
+
+    __tablename__ = "routeiq_config_source"
+
+    source: str = Field(sa_column=Column(String, primary_key=True))
+    etag: str | None = Field(default=None, sa_column=Column(String))
+    hash: str | None = Field(default=None, sa_column=Column(String))
+    """Of what the source held last and was applied."""
+    rejected_etag: str | None = Field(default=None, sa_column=Column(String))
+    rejected_hash: str | None = Field(default=None, sa_column=Column(String))
+    rejected_reason: str | None = Field(default=None, sa_column=Column(Text))
+    last_attempt: datetime | None = Field(default=None, sa_column=Column(UtcDateTime))
+    last_success: datetime | None = Field(default=None, sa_column=Column(UtcDateTime))
+    last_error: str | None = Field(default=None, sa_column=Column(Text))
+    last_error_at: datetime | None = Field(default=None, sa_column=Column(UtcDateTime))
+    failures: int = Field(sa_column=Column(Integer, nullable=False))
+    next_poll: datetime | None = Field(default=None, sa_column=Column(UtcDateTime))
+    poller: str | None = Field(default=None, sa_column=Column(String))
+    lease_until: datetime | None = Field(default=None, sa_column=Column(UtcDateTime))
+
+
+class ConfigWorkerRow(Table, table=True):
+    """A worker and the generation that it serves."""
+
+    __tablename__ = "routeiq_config_worker"
+
+    worker: str = Field(sa_column=Column(String, primary_key=True))
+    host: str = Field(sa_column=Column(String, nullable=False))
+    pid: int = Field(sa_column=Column(Integer, nullable=False))
+    started_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
+    seen_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
+    generation: int = Field(sa_column=Column(BigInteger, nullable=False))
+    hash: str | None = Field(default=None, sa_column=Column(String))
+    applied_at: datetime | None = Field(default=None, sa_column=Column(UtcDateTime))
+    error: str | None = Field(default=None, sa_column=Column(Text))

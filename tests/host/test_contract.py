@@ -23,6 +23,7 @@ NOTHING_YET = (
     "public_mcp_servers",
     "user_custom_auth",
     "llm_router",
+    "user_config_file_path",
 )
 """Names that a process without a running proxy has, and that hold None there."""
 

@@ -20,7 +20,7 @@ outbound: {allowed_hosts: [], timeout_seconds: 60, max_response_mb: 16}
 a2a: {enabled: true, default_access: deny, breaker: {failures: 5, cooldown_seconds: 5}}
 mcp: {enabled: true, stdio: false, pin_tools: false, max_concurrent_per_server: 32}
 routing: {enabled: true, aliases: {}, groups: {}}
-reload: {watch: false, source: null, interval_seconds: 30, history: 20, env_allowlist: []}
+reload: {watch: false, source: null, endpoint_url: null, interval_seconds: 30, history: 20, env_allowlist: []}
 """
 """As the design and the documentation print them."""
 
@@ -44,7 +44,11 @@ WRONG: Final[tuple[tuple[Any, str], ...]] = (
     ({"mcp": {"stdio": "perhaps"}}, "routeiq.mcp.stdio"),
     ({"mcp": {"max_concurrent_per_server": 0}}, "routeiq.mcp.max_concurrent_per_server"),
     ({"routing": {"aliases": {"auto": {"strategy": "rules"}}}}, "routeiq.routing.aliases.auto.candidates"),
-    ({"reload": {"watch": True}}, "routeiq.reload is not available"),
+    ({"reload": {"watch": "perhaps"}}, "routeiq.reload.watch"),
+    ({"reload": {"source": "ftp://host/x"}}, "routeiq.reload.source"),
+    ({"reload": {"source": "s3://bucket"}}, "routeiq.reload.source"),
+    ({"reload": {"interval_seconds": 0}}, "routeiq.reload.interval_seconds"),
+    ({"reload": {"history": 1}}, "routeiq.reload.history"),
     ({"database_url": 5}, "routeiq.database_url"),
     ({"database_url": "mysql://user:hunter2@host/x"}, "routeiq.database_url"),
     ({"database_url": "routeiq.db"}, "routeiq.database_url"),

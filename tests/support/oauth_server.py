@@ -163,8 +163,8 @@ async def _serve(as_port: int, rs_port: int) -> None:
     front = _Front(Starlette(routes=routes), state, provider)
     behind = _Recorded(server.streamable_http_app(), state)
     servers = [
-        uvicorn.Server(uvicorn.Config(app, "127.0.0.1", port, log_level="warning", lifespan=lifespan))
-        for app, port, lifespan in ((front, as_port, "off"), (behind, rs_port, "on"))
+        uvicorn.Server(uvicorn.Config(front, "127.0.0.1", as_port, log_level="warning", lifespan="off")),
+        uvicorn.Server(uvicorn.Config(behind, "127.0.0.1", rs_port, log_level="warning", lifespan="on")),
     ]
     running = [asyncio.create_task(each.serve()) for each in servers]
     while not all(each.started for each in servers):  # noqa: ASYNC110  uvicorn has no event

@@ -1,0 +1,1 @@
+"""Hot reload: the pipeline by itself, and the running proxy that follows its configuration."""
