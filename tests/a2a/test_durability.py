@@ -103,8 +103,8 @@ def test_a_proxy_that_is_killed_stopped_and_given_another_salt_key(own_proxy: Pr
 
         old = proxy.launch.env["LITELLM_SALT_KEY"]
         proxy = proxy.restart(env={"LITELLM_SALT_KEY": OTHER_SALT})
+        shown = read(proxy, kept["agent_id"])  # waits until agents are loaded; what follows does not
         assert agents.info(proxy)["features"]["a2a"]["unreadable_agents"] == 1
-        shown = read(proxy, kept["agent_id"])
         assert (shown["agent_name"], shown["tpm_limit"]) == (kept["agent_name"], 1_000_000)
         with proxy.client() as client:
             assert kept["agent_id"] in {each["agent_id"] for each in client.get("/v1/agents").json()}
