@@ -38,7 +38,10 @@ CONFIG: Final = merge(
     PLUGIN_CONFIG,
     {
         "routeiq": {"outbound": {"timeout_seconds": TIMEOUT}, "mcp": {"stdio": True}},
-        "litellm_settings": {"callbacks": ["prometheus", PLUGIN, "mcp_recorder.recorder"]},
+        "litellm_settings": {
+            "callbacks": ["prometheus", PLUGIN, "mcp_recorder.recorder"],
+            "user_url_allowed_hosts": ["127.0.0.1"],  # LiteLLM's own guard, for the OpenAPI servers that it calls
+        },
         "guardrails": [
             guardrail("blocking", "Blocking", "pre_mcp_call"),
             guardrail("late", "Late", "during_mcp_call"),
