@@ -181,8 +181,8 @@ _ROUTING: Final = (
         "RTE-01",
         Kind.OWN,
         "every LLMRouter strategy by name `llmrouter-*`: native or in a worker process",
-        note="native: knn, svm, mlp, mf, elo, hybrid, smallest, largest; the worker process for the others is planned, "
-        "and so is the comparison with LLMRouter itself in its own virtualenv",
+        note="what llmrouter-lib 0.4 cannot construct without network (all but graph, of those that need torch) tells "
+        "LLMRouter's own error; the comparison with LLMRouter itself runs in its own virtualenv, tests/llmrouter",
     ),
     _built(
         "RTE-02",
