@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-import pytest
-
 from tests.support import processes
 
 BUCKET = "configs"
@@ -96,8 +94,7 @@ class Store:
 
 @contextmanager
 def s3() -> Iterator[Store]:
-    """moto's S3 server; of the extra `test-stores`, which pip needs long to resolve together with s3fs."""
-    pytest.importorskip("moto.server", reason="pip install 'routeiq-plugin[test-stores]'")
+    """Serve S3 with moto."""
     import boto3
     from moto.server import ThreadedMotoServer
 
@@ -128,8 +125,7 @@ def s3() -> Iterator[Store]:
 
 @contextmanager
 def gcs() -> Iterator[Store]:
-    """gcp-storage-emulator, in memory; of the extra `test-stores`."""
-    pytest.importorskip("gcp_storage_emulator", reason="pip install 'routeiq-plugin[test-stores]'")
+    """Serve GCS with gcp-storage-emulator, in memory."""
     from gcp_storage_emulator.server import create_server
 
     port = processes.free_port()
