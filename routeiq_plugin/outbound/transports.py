@@ -17,7 +17,6 @@ from routeiq_plugin.outbound.backend import IDLE_SECONDS, MAX_CONNECTIONS, MAX_I
 from routeiq_plugin.outbound.bodies import Body, Limits, request_headers
 from routeiq_plugin.outbound.events import Separators
 from routeiq_plugin.outbound.guard import Guard
-from routeiq_plugin.outbound.streams import Stream, StreamErrors
 from routeiq_plugin.outbound.tls import TlsSource
 
 _ERRORS: Final[dict[type[Exception], type[httpx.TransportError]]] = {
@@ -37,14 +36,6 @@ _ERRORS: Final[dict[type[Exception], type[httpx.TransportError]]] = {
 }
 """The narrow ones first."""
 _RAISED: Final = tuple(_ERRORS)
-_STREAM_ERRORS: Final = StreamErrors(
-    unreachable=httpcore.ConnectError,
-    connect_timed_out=httpcore.ConnectTimeout,
-    unread=httpcore.ReadError,
-    read_timed_out=httpcore.ReadTimeout,
-    unwritten=httpcore.WriteError,
-    write_timed_out=httpcore.WriteTimeout,
-)
 
 
 class _CoreStream(Protocol):
@@ -57,6 +48,7 @@ class PinnedBackend(httpcore.AsyncNetworkBackend):
 
     def __init__(self, guard: Guard) -> None:
         self._guard = guard
+        self._inner = httpcore.AnyIOBackend()
         self._failures = Failures(httpcore.ConnectError, httpcore.ConnectTimeout)
 
     async def connect_tcp(
@@ -69,11 +61,10 @@ class PinnedBackend(httpcore.AsyncNetworkBackend):
     ) -> httpcore.AsyncNetworkStream:
         """Resolve, vet, connect; raises `AddressRefused`, `httpcore.ConnectError` or `httpcore.ConnectTimeout`."""
 
-        def dial(address: str) -> Awaitable[Stream]:
-            return Stream.open(address, port, _STREAM_ERRORS, local_address, socket_options)
+        def dial(address: str) -> Awaitable[httpcore.AsyncNetworkStream]:
+            return self._inner.connect_tcp(address, port, None, local_address, socket_options)
 
-        opened = await connect(self._guard, host, port, dial, self._failures, seconds=timeout)
-        return cast("httpcore.AsyncNetworkStream", opened)
+        return await connect(self._guard, host, port, dial, self._failures, seconds=timeout)
 
     async def connect_unix_socket(
         self,
@@ -86,7 +77,7 @@ class PinnedBackend(httpcore.AsyncNetworkBackend):
 
     async def sleep(self, seconds: float) -> None:
         """Wait between the pool's own retries."""
-        await asyncio.sleep(seconds)
+        await self._inner.sleep(seconds)
 
 
 class GuardedTransport(httpx.AsyncBaseTransport):

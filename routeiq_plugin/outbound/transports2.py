@@ -16,7 +16,6 @@ from routeiq_plugin.errors import BackendTimeout, Unavailable
 from routeiq_plugin.outbound.backend import IDLE_SECONDS, MAX_CONNECTIONS, MAX_IDLE, Failures, connect
 from routeiq_plugin.outbound.bodies import Body, Limits, request_headers
 from routeiq_plugin.outbound.guard import Guard
-from routeiq_plugin.outbound.streams import Stream, StreamErrors
 from routeiq_plugin.outbound.tls import TlsSource
 
 _ERRORS: Final[dict[type[Exception], type[httpx2.TransportError]]] = {
@@ -36,14 +35,6 @@ _ERRORS: Final[dict[type[Exception], type[httpx2.TransportError]]] = {
 }
 """The narrow ones first."""
 _RAISED: Final = tuple(_ERRORS)
-_STREAM_ERRORS: Final = StreamErrors(
-    unreachable=httpcore2.ConnectError,
-    connect_timed_out=httpcore2.ConnectTimeout,
-    unread=httpcore2.ReadError,
-    read_timed_out=httpcore2.ReadTimeout,
-    unwritten=httpcore2.WriteError,
-    write_timed_out=httpcore2.WriteTimeout,
-)
 
 
 class _CoreStream(Protocol):
@@ -56,6 +47,7 @@ class PinnedBackend(httpcore2.AsyncNetworkBackend):
 
     def __init__(self, guard: Guard) -> None:
         self._guard = guard
+        self._inner = httpcore2.AnyIOBackend()
         self._failures = Failures(httpcore2.ConnectError, httpcore2.ConnectTimeout)
 
     async def connect_tcp(
@@ -68,11 +60,10 @@ class PinnedBackend(httpcore2.AsyncNetworkBackend):
     ) -> httpcore2.AsyncNetworkStream:
         """Resolve, vet, connect; raises `AddressRefused`, `httpcore2.ConnectError` or `httpcore2.ConnectTimeout`."""
 
-        def dial(address: str) -> Awaitable[Stream]:
-            return Stream.open(address, port, _STREAM_ERRORS, local_address, socket_options)
+        def dial(address: str) -> Awaitable[httpcore2.AsyncNetworkStream]:
+            return self._inner.connect_tcp(address, port, None, local_address, socket_options)
 
-        opened = await connect(self._guard, host, port, dial, self._failures, seconds=timeout)
-        return cast("httpcore2.AsyncNetworkStream", opened)
+        return await connect(self._guard, host, port, dial, self._failures, seconds=timeout)
 
     async def connect_unix_socket(
         self,
@@ -85,7 +76,7 @@ class PinnedBackend(httpcore2.AsyncNetworkBackend):
 
     async def sleep(self, seconds: float) -> None:
         """Wait between the pool's own retries."""
-        await asyncio.sleep(seconds)
+        await self._inner.sleep(seconds)
 
 
 class GuardedTransport(httpx2.AsyncBaseTransport):
