@@ -161,11 +161,11 @@ _MCP: Final = (
 )
 
 _RELOAD: Final = (
-    _planned("RLD-01", Kind.OWN, "POST /router/reload (all or one strategy)"),
+    _built("RLD-01", Kind.OWN, "POST /router/reload (all or one strategy)"),
     _built("RLD-02", Kind.OWN, "POST /config/reload"),
     _built("RLD-03", Kind.OWN, "GET /config/sync/status"),
     _built("RLD-04", Kind.OWN, "GET /router/info"),
-    _planned("RLD-05", Kind.OWN, "strategy hot reload without restart, per strategy"),
+    _built("RLD-05", Kind.OWN, "strategy hot reload without restart, per strategy"),
     _built("RLD-06", Kind.OWN, "S3 config sync with ETag caching"),
     _built("RLD-07", Kind.OWN, "GCS config sync with ETag caching"),
     _built("RLD-08", Kind.OWN, "sync status monitoring"),

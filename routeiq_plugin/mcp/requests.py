@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import mcp_types as types
-from mcp.shared.exceptions import MCPError
 from mcp.shared.inbound import x_mcp_header_map
 from pydantic import TypeAdapter
 
-from routeiq_plugin.mcp.failures import METHOD_NOT_FOUND, InputRequired
+from routeiq_plugin.mcp.failures import InputRequired
 from routeiq_plugin.mcp.upstream import Request, Session
 
 _CALLED: Final[TypeAdapter[types.CallToolResult | types.InputRequiredResult]] = TypeAdapter(
@@ -100,18 +99,6 @@ def get_prompt(name: str, arguments: Mapping[str, str]) -> Request[types.GetProm
         return result
 
     return send
-
-
-async def ping(session: Session) -> None:
-    """Ask for a sign of life; 2026-07-28 has no ping, so there the server says what it is."""
-    if session.is_modern:
-        await session.client.send_discover(str(session.client.protocol_version))
-        return
-    try:
-        await session.client.send_ping()
-    except MCPError as refused:
-        if refused.code != METHOD_NOT_FOUND:
-            raise
 
 
 def dumped(model: Any) -> Json:

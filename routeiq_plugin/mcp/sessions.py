@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from routeiq_plugin.errors import BackendRefused, RouteIQError, Unavailable
+from routeiq_plugin.errors import BackendRefused, Unavailable
 from routeiq_plugin.host.mcp_stdio import require_stdio
 from routeiq_plugin.mcp.credentials import Credential
 from routeiq_plugin.mcp.failures import NotCarriedOut
@@ -51,15 +51,6 @@ class Key:
     def of(cls, server: Server, credential: Credential) -> Key:
         """Name the session that a call with this credential uses."""
         return cls(server.server_id, _version(server), credential.identity)
-
-
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """How a server answered a sign-of-life request."""
-
-    latency_ms: float | None
-    error: str | None
-    """None when it is well; never holds an address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,16 +125,6 @@ class Sessions:
                 return await self._once(server, credential, request, ends)
             except NotCarriedOut as again:
                 raise again.error from None
-
-    async def probe(self, server: Server, credential: Credential, *, seconds: float) -> Probe:
-        """Ask a server for a sign of life, on its session where there is one."""
-        ping = (await _loaded("requests")).ping
-        began = time.monotonic()
-        try:
-            await self.call(server, credential, ping, timeout=seconds)
-        except RouteIQError as error:
-            return Probe(None, str(error.detail))
-        return Probe(round((time.monotonic() - began) * 1000, 3), None)
 
     async def forget(self, server_id: str) -> None:
         """Take no new call on a server's sessions; calls in flight end as they would."""

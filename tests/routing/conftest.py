@@ -31,7 +31,17 @@ def artifact_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="package")
-def here(upstream: Provider, artifact_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Routed]:
+def changing_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An artifact of one alias alone, `changing`, which tests may change."""
+    path = tmp_path_factory.mktemp("changing")
+    world.train(path)
+    return path
+
+
+@pytest.fixture(scope="package")
+def here(
+    upstream: Provider, artifact_path: Path, changing_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Routed]:
     """The proxy."""
     workdir = tmp_path_factory.mktemp("routed")
     pickled = workdir.parent / "evil.pkl"
@@ -46,6 +56,7 @@ def here(upstream: Provider, artifact_path: Path, tmp_path_factory: pytest.TempP
         "cheapest": alias("cost", default="large"),
         "fastest": alias("latency"),
         "smart": alias("quality", artifact=str(artifact_path)),
+        "changing": alias("quality", artifact=str(changing_path)),
         "careful": alias("quality", artifact=str(artifact_path), objective={"cost_weight": 0}),
         "frugal": alias("quality", artifact=str(artifact_path), objective={"cost_weight": 100}),
         "empty": alias("quality", artifact=str(workdir / "nowhere"), default="middle"),
