@@ -156,7 +156,6 @@ _MCP: Final = (
         Kind.BEYOND,
         "tool-definition pinning; OAuth that any worker can finish and that remembers the user "
         "(official registry API v0.1, BYOK: later)",
-        "tool definitions are pinned; OAuth is to come",
     ),
 )
 
@@ -173,6 +172,7 @@ _RELOAD: Final = (
         "RLD-20",
         Kind.BEYOND,
         "whole-or-nothing apply, dry run, history and rollback, zero failed requests, convergence of all workers",
+        "sections of `routeiq:` and `include:` of a bucket need a restart; 100 reloads in a row were not run",
     ),
 )
 

@@ -25,6 +25,9 @@ READ: Final[Statuses] = (401, 401, 200, 403, 200, 200, 200)
 WRITE: Final[Statuses] = (401, 401, 403, 403, 403, 403, 202)
 WRITE_NOTHING: Final[Statuses] = (401, 401, 403, 403, 403, 403, 422)
 """With a body that names nothing: who may write learns what is missing."""
+NAMES_NOTHING: Final[Statuses] = (401, 401, 422, 422, 422, 422, 422)
+"""Who may call what is in tests/mcp/data."""
+APPROVAL: Final[Statuses] = (401, 401, 403, 403, 403, 403, 200)
 DISCOVERY: Final[Statuses] = (200, 401, 200, 200, 200, 200, 200)
 """Nobody needs a key, and one that nobody knows is none."""
 
@@ -47,6 +50,17 @@ TABLE: Final[Mapping[str, Statuses]] = {
     "POST /v1/mcp/server/import": WRITE_NOTHING,
     "POST /v1/mcp/make_public": WRITE_NOTHING,
     "GET /v1/mcp/registry.json": DISCOVERY,
+    # what servers offer; each list holds what the caller may use, and a call names nothing here
+    "GET /v1/mcp/tools": ANY_KEY,
+    "GET /mcp/tools": ANY_KEY,
+    "GET /mcp/tools/list": ANY_KEY,
+    "GET /mcp/resources": ANY_KEY,
+    "GET /mcp/prompts": ANY_KEY,
+    "POST /mcp/tools/call": NAMES_NOTHING,
+    "POST /mcp/resources/read": NAMES_NOTHING,
+    "POST /mcp/prompts/get": NAMES_NOTHING,
+    "POST /v1/mcp/server/{server_id}/tools/approve": APPROVAL,
+    "POST /mcp/servers/{server_id}/tools/approve": APPROVAL,
 }
 
 CELLS: Final = [

@@ -50,7 +50,7 @@ def test_all_are_reloaded_and_each_failure_is_told(here: Routed) -> None:
 
 def test_an_unknown_name_is_refused_and_only_admins_may(here: Routed) -> None:
     with here.proxy.client() as admin:
-        refused = admin.post("/router/reload", json={"strategy": "nobody"})
+        refused = admin.post("/router/reload", json={"strategy": "no-such-alias"})
     assert refused.status_code == 404
     assert ALIAS in refused.text
     with here.proxy.client(here.proxy.add_key()) as user:
