@@ -152,19 +152,14 @@ def test_questions_that_nobody_answers_are_bounded(tmp_path: Path) -> None:
     assert not alive(pid)
 
 
-def test_an_interpreter_without_llmrouter_is_told_what_to_do(tmp_path: Path) -> None:
-    made = WorkerProcess(str(interpreter(tmp_path, complete=False)), QUICK)
+@pytest.mark.parametrize(
+    ("there", "told"), [(True, "pip install llmrouter-lib"), (False, "cannot be started: No such file")]
+)
+def test_an_interpreter_that_will_not_do_is_told(tmp_path: Path, there: bool, told: str) -> None:
+    python = interpreter(tmp_path, complete=False) if there else tmp_path / "nowhere"
+    made = WorkerProcess(str(python), QUICK)
     try:
-        with pytest.raises(Unavailable, match="pip install llmrouter-lib"):
-            made.load("one", ORDER)
-    finally:
-        made.close()
-
-
-def test_an_interpreter_that_is_not_there_is_told(tmp_path: Path) -> None:
-    made = WorkerProcess(str(tmp_path / "nowhere"), QUICK)
-    try:
-        with pytest.raises(Unavailable, match="cannot be started: No such file"):
+        with pytest.raises(Unavailable, match=told):
             made.load("one", ORDER)
     finally:
         made.close()
