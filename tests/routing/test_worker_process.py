@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
@@ -115,21 +117,20 @@ def test_it_comes_back_with_its_routers_after_it_died(running: WorkerProcess) ->
 
 def test_one_that_is_stuck_is_ended_and_replaced(running: WorkerProcess) -> None:
     before = pid_of(running)
-    with pytest.raises(TimeoutError):
-        ask(running, "sleep", seconds=0.01)
 
     def replaced() -> bool:
-        try:
-            return ask(running, seconds=LONG if pid_of_or_none(running) != before else 0.01) == "large"
-        except (TimeoutError, Unavailable):
-            return False
+        with contextlib.suppress(TimeoutError, Unavailable):
+            ask(running, seconds=0.01)
+        return running.facts()["pid"] not in (before, None) and running.reason is None
 
-    processes.wait_until(replaced, LONG, "replacement of the stuck process")
+    with ThreadPoolExecutor(1) as pool:
+        sleeping = pool.submit(ask, running, "sleep")
+        processes.wait_until(lambda: running.facts()["open_questions"] == 1, LONG, "the question")
+        processes.wait_until(replaced, LONG, "replacement of the stuck process")
+        with pytest.raises(Unavailable, match="ended with -9"):
+            sleeping.result(LONG)
     assert not alive(before)
-
-
-def pid_of_or_none(made: WorkerProcess) -> object:
-    return made.facts()["pid"]
+    assert ask(running) == "large"
 
 
 def test_questions_that_nobody_answers_are_bounded(tmp_path: Path) -> None:
@@ -151,19 +152,14 @@ def test_questions_that_nobody_answers_are_bounded(tmp_path: Path) -> None:
     assert not alive(pid)
 
 
-def test_an_interpreter_without_llmrouter_is_told_what_to_do(tmp_path: Path) -> None:
-    made = WorkerProcess(str(interpreter(tmp_path, complete=False)), QUICK)
+@pytest.mark.parametrize(
+    ("there", "told"), [(True, "pip install llmrouter-lib"), (False, "cannot be started: No such file")]
+)
+def test_an_interpreter_that_will_not_do_is_told(tmp_path: Path, there: bool, told: str) -> None:
+    python = interpreter(tmp_path, complete=False) if there else tmp_path / "nowhere"
+    made = WorkerProcess(str(python), QUICK)
     try:
-        with pytest.raises(Unavailable, match="pip install llmrouter-lib"):
-            made.load("one", ORDER)
-    finally:
-        made.close()
-
-
-def test_an_interpreter_that_is_not_there_is_told(tmp_path: Path) -> None:
-    made = WorkerProcess(str(tmp_path / "nowhere"), QUICK)
-    try:
-        with pytest.raises(Unavailable, match="cannot be started: No such file"):
+        with pytest.raises(Unavailable, match=told):
             made.load("one", ORDER)
     finally:
         made.close()
