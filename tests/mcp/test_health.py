@@ -92,7 +92,9 @@ def test_checks_are_concurrent_and_share_one_question(gateway: Proxy, create: Cr
             return [answer.status_code for answer in answers]
 
         assert asyncio.run(many()) == [200] * 10
-        assert sum(each["method"] == "POST" for each in counted.seen()) <= 2, "initialize and initialized, once"
+        # The catalog, which looks at a new server's tools, speaks 2026-07-28, where each request names its method.
+        shaken = [each for each in counted.seen() if each["method"] == "POST" and "mcp-method" not in each["headers"]]
+        assert 1 <= len(shaken) <= 2, "initialize and initialized, once"
 
 
 def test_litellms_own_servers_are_asked_by_litellm(furnished: Proxy) -> None:

@@ -312,6 +312,7 @@ def test_what_the_proxy_says_itself_cannot_be_said_for_it(client: httpx.Client, 
         assert answer["created_at"] == made["created_at"] > "2020"
         assert (answer["approval_status"], answer["submitted_by"], answer["teams"]) == ("active", None, [])
         assert (answer["is_config"], answer["has_user_credential"]) == (False, None)
+        answer["mcp_info"].pop("routeiq", None)  # what is known of its tools so far
         assert answer["mcp_info"] == {"is_public": False, "is_public_explicit": False}
     assert made["status"] == "unknown"
 
