@@ -21,8 +21,9 @@ class Api(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer."""
+        assert isinstance(self.server, ThreadingHTTPServer)
         self.server.seen.append((self.path, dict(self.headers)))  # type: ignore[attr-defined]
-        content = document(int(self.server.server_address[1])) if self.path == "/openapi.json" else {"weather": "fine"}
+        content = document(self.server.server_port) if self.path == "/openapi.json" else {"weather": "fine"}
         body = json.dumps(content).encode()
         self.send_response(200)
         self.send_header("content-type", "application/json")
