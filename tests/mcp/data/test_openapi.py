@@ -21,6 +21,7 @@ class Api(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer."""
+        assert isinstance(self.server, ThreadingHTTPServer)
         self.server.seen.append((self.path, dict(self.headers)))  # type: ignore[attr-defined]
         content = document(self.server.server_address[1]) if self.path == "/openapi.json" else {"weather": "fine"}
         body = json.dumps(content).encode()
