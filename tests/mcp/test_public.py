@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import Any, Final
 
 import httpx
@@ -62,7 +63,7 @@ def test_the_registry_is_behind_litellms_flag(proxy: Proxy) -> None:
 
 @pytest.mark.requirement("MCP-11")
 def test_the_registry_shows_each_caller_what_is_theirs(furnished: Proxy, upstream: Server) -> None:
-    with furnished.client() as admin:
+    with furnished.client() as admin, ExitStack() as stack:
         mine = servers.created(admin, url=upstream.url, description="Says it again")
         published = servers.created(admin, url=upstream.url)
         assert publish(admin, published["server_id"]).status_code == 202
@@ -70,8 +71,8 @@ def test_the_registry_shows_each_caller_what_is_theirs(furnished: Proxy, upstrea
         own = {mine["alias"], published["alias"], CONFIG_SERVER}
         for client, expected in (
             (admin, own),
-            (furnished.client(key), {mine["alias"]}),
-            (furnished.client(None), {published["alias"]}),
+            (stack.enter_context(furnished.client(key)), {mine["alias"]}),
+            (stack.enter_context(furnished.client(None)), {published["alias"]}),
         ):
             answer = client.get(REGISTRY)
             assert answer.status_code == 200, answer.text
