@@ -55,7 +55,7 @@ home, *promised = sys.argv[1:]
 import routeiq_plugin
 
 assert pathlib.Path(routeiq_plugin.__file__).is_relative_to(pathlib.Path(home).resolve()), routeiq_plugin.__file__
-for name in ("cli", "gateway", "_plugin", "a2a", "host", "operations", "outbound", "store"):
+for name in ("cli", "gateway", "_plugin", "a2a", "host", "mcp", "operations", "outbound", "reload", "routing", "store"):
     importlib.import_module(f"routeiq_plugin.{name}")
 for name in promised:
     importlib.import_module(name)
