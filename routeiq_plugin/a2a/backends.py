@@ -137,6 +137,8 @@ class Backends:
         own, expires = await self.cards.of(agent)
         card = AgentCard()
         card.CopyFrom(own.card if own is not None else cards.parsed(agent.card, agent.name))
+        if own is None and not cards.says_streaming(agent.card):
+            card.capabilities.streaming = True  # nobody says that it does not: it may answer for itself
         if not card.supported_interfaces:
             raise BackendError(f"Agent '{agent.name}' has a card that names no interface")
         usable = [each for each in card.supported_interfaces if each.protocol_binding in _BINDINGS]

@@ -184,6 +184,12 @@ def _provider(stated: Any, provider_url: str, hidden: Collection[str]) -> Any:
     return stated
 
 
+def says_streaming(card: Mapping[str, Any]) -> bool:
+    """Tell whether a registered card says either way if its agent streams."""
+    stated = card.get("capabilities")
+    return isinstance(stated, Mapping) and "streaming" in stated
+
+
 def capabilities(card: Mapping[str, Any], hidden: Collection[str] = ()) -> Card:
     """Keep what the gateway relays of what a card of either protocol version claims."""
     stated = card.get("capabilities")
