@@ -77,7 +77,9 @@ def test_router_info_tells_an_admin_everything(registry: Proxy, client: httpx.Cl
     assert told["worker"]["pid"] in registry.worker_pids()
     assert told["features"]["a2a"]["state"] == "ready"
     assert told["features"]["a2a"]["agents"] == before["features"]["a2a"]["agents"] + 1
-    assert {told["features"][name]["state"] for name in ("mcp", "reload")} == {"planned"}
+    assert {name: feature["state"] for name, feature in told["features"].items()} == dict.fromkeys(
+        ("a2a", "mcp", "routing", "reload"), "ready"
+    )
     database = told["database"]
     assert database["kind"] in ("sqlite", "postgresql")
     assert (database["reachable"], database["error"]) == (True, None)
@@ -96,7 +98,7 @@ def test_router_info_keeps_addresses_and_faults_from_other_keys(registry: Proxy,
     assert response.status_code == 200
     assert told["features"]["a2a"]["state"] == "ready"
     assert told["routes"] == whole["routes"]
-    assert told["database"].keys() == whole["database"].keys() - {"url", "error"}
+    assert told["database"].keys() == whole["database"].keys() - {"url", "error", "follow_error"}
     assert isinstance(told["faults"], dict)
     assert whole["database"]["url"] not in response.text
     assert str(registry.workdir) not in response.text
