@@ -44,6 +44,23 @@ OWNED: Final[Mapping[str, str]] = {
     "GET /v1/mcp/registry.json": "for each caller what is theirs",
     "POST /v1/mcp/server/import": "lands in our store, needs no Prisma",
     "POST /v1/mcp/make_public": "durable without Prisma, and without writing the config file",
+    "GET /v1/mcp/tools": "over pooled sessions, each caller's own",
+    "POST /v1/mcp/server/oauth/session": "in our store, so that any worker finishes it",
+    "GET /v1/mcp/server/oauth/{server_id}/authorize": "as above, bound to caller and browser",
+    "POST /v1/mcp/server/oauth/{server_id}/token": "as above, and remembered for the user",
+    "POST /v1/mcp/server/oauth/{server_id}/register": "as above, bounded",
+    "POST /v1/mcp/server/{server_id}/oauth-user-credential": "in our store; stock answers 500 without Prisma",
+    "DELETE /v1/mcp/server/{server_id}/oauth-user-credential": "as above",
+    "GET /v1/mcp/server/{server_id}/oauth-user-credential/status": "as above",
+    "GET /v1/mcp/user-credentials": "as above",
+    "GET /.well-known/oauth-protected-resource/mcp/{mcp_server_name}": "of our servers; stock's own left to stock",
+    "GET /.well-known/oauth-protected-resource/{mcp_server_name}/mcp": "as above",
+    "GET /.well-known/oauth-authorization-server/mcp/{mcp_server_name}": "as above",
+    **{
+        f"{method} {path}": "401 with the way to log in where a server of ours wants it, else left to stock"
+        for method in ("GET", "POST", "DELETE")
+        for path in ("/mcp/proxy", "/{mcp_server_name}/mcp")
+    },
     "GET /agent/daily/activity": "from our own table; stock answers 500 without Prisma",
 }
 """Stock operations that the plugin answers instead, on purpose."""
