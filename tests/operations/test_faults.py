@@ -78,6 +78,8 @@ def test_only_so_many_kinds_are_remembered() -> None:
 def test_deliveries_that_fail_unexpectedly_are_counted_and_shown(own_proxy: ProxyFactory) -> None:
     where = "push notifications"
     with own_proxy() as proxy:
+        with proxy.client() as admin:
+            assert admin.get("/v1/agents").status_code == 200, "which waits for the database"
         with closing(sqlite3.connect(proxy.workdir / "routeiq.db")) as database, database:
             database.execute(
                 "INSERT INTO routeiq_push_delivery (push_id, payload, attempts, due_at, created_at)"
