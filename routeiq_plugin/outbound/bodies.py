@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import Final, Protocol
 
 from routeiq_plugin.errors import BackendError, BackendResponseTooLarge, BackendTimeout
+from routeiq_plugin.outbound.events import Separators
 from routeiq_plugin.settings import OutboundSettings
 
 EXCHANGE_FACTOR: Final = 10
@@ -132,9 +133,10 @@ class Body:
         self._refusal: Exception | None = None
         self._decoder: Decoder | None = None
         self._bound: Bound
-        self.is_event_stream = _value(headers, b"content-type").startswith(b"text/event-stream")
-        if self.is_event_stream:
+        self._separators: Separators | None = None
+        if _value(headers, b"content-type").startswith(b"text/event-stream"):
             self._bound = EventBound(limits)
+            self._separators = Separators()
         else:
             self._bound = TotalBound(limits)
             self._declared(_value(headers, b"content-length"))
@@ -144,22 +146,20 @@ class Body:
         """Yield the decoded pieces of a chunk; raises `BackendError` and its kinds."""
         if self._refusal is not None:
             raise self._refusal  # here and not earlier: an answer to HEAD declares a length and has no body
-        if self._decoder is None:
-            self._bound.feed(chunk)
-            yield chunk
-            return
-        yield from self._bounded(self._decoder.feed(chunk))
+        yield from self._bounded((chunk,) if self._decoder is None else self._decoder.feed(chunk))
 
     def finish(self) -> Iterator[bytes]:
         """Yield what is left at the end of the body."""
         if self._decoder is not None:
             yield from self._bounded(self._decoder.finish())
+        if self._separators is not None:
+            yield self._separators.finish()
 
-    def _bounded(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+    def _bounded(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
         for piece in pieces:
             self._bound.feed(piece)
             if piece:
-                yield piece
+                yield piece if self._separators is None else self._separators.feed(piece)
 
     def _declared(self, length: bytes) -> None:
         if length.isdigit() and int(length) > self._limits.max_bytes:

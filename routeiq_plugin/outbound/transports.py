@@ -15,7 +15,6 @@ import httpx
 from routeiq_plugin.errors import BackendTimeout, Unavailable
 from routeiq_plugin.outbound.backend import IDLE_SECONDS, MAX_CONNECTIONS, MAX_IDLE, Failures, connect
 from routeiq_plugin.outbound.bodies import Body, Limits, request_headers
-from routeiq_plugin.outbound.events import Separators
 from routeiq_plugin.outbound.guard import Guard
 from routeiq_plugin.outbound.tls import TlsSource
 
@@ -157,16 +156,6 @@ class _Stream(httpx.AsyncByteStream):
         self._body = body
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        if not self._body.is_event_stream:
-            async for piece in self._pieces():
-                yield piece
-            return
-        separators = Separators()
-        async for piece in self._pieces():
-            yield separators.feed(piece)
-        yield separators.finish()
-
-    async def _pieces(self) -> AsyncIterator[bytes]:
         try:
             async for chunk in self._stream:
                 for piece in self._body.feed(chunk):

@@ -25,7 +25,7 @@ READ: Final[Statuses] = (401, 401, 200, 403, 200, 200, 200)
 WRITE: Final[Statuses] = (401, 401, 403, 403, 403, 403, 202)
 WRITE_NOTHING: Final[Statuses] = (401, 401, 403, 403, 403, 403, 422)
 """With a body that names nothing: who may write learns what is missing."""
-NAMES_NOTHING: Final[Statuses] = (401, 401, 422, 422, 422, 422, 422)
+NAMES_NOTHING: Final[Statuses] = (401, 401, 400, 400, 400, 400, 400)
 """Who may call what is in tests/mcp/data."""
 APPROVAL: Final[Statuses] = (401, 401, 403, 403, 403, 403, 200)
 DISCOVERY: Final[Statuses] = (200, 401, 200, 200, 200, 200, 200)
