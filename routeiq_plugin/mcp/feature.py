@@ -25,6 +25,8 @@ from routeiq_plugin.mcp.oauth.feature import OAuthFeature
 from routeiq_plugin.mcp.plane import DataPlane
 from routeiq_plugin.mcp.probing import SessionProber
 from routeiq_plugin.mcp.public import public_routes
+from routeiq_plugin.mcp.relay.relay import Relay
+from routeiq_plugin.mcp.relay.routes import relay_routes
 from routeiq_plugin.mcp.routes import registry_routes
 from routeiq_plugin.mcp.service import McpGateway
 from routeiq_plugin.mcp.static_credentials import StaticCredentials
@@ -92,6 +94,7 @@ class McpFeature:
             timeout=timeout,
             key_header=key_header,
         )
+        self._relay: Final = Relay(self.plane, clients, sealer) if settings.relay else None
         self.directory.listeners.append(self.oauth.forget)
         self.directory.listeners.append(self.plane.forget)
         self.directory.written.append(self.plane.approvals.written)
@@ -105,6 +108,7 @@ class McpFeature:
             registry_routes(self.gateway),
             data_routes(self.plane),
             *self.oauth.last_routers(),
+            *([relay_routes(self._relay)] if self._relay is not None else ()),
         ]
 
     async def run(self) -> None:

@@ -66,7 +66,7 @@ class Tools:
     def __init__(self, offers: Offers, finished: Finished) -> None:
         self.offers = offers
         self._schemas = Schemas()
-        self._finished = finished
+        self.finished = finished
 
     async def listed(self, asked: Asked, servers: Sequence[Server]) -> Sequence[ServerOffer]:
         """List what the caller may use of each server's tools."""
@@ -101,15 +101,13 @@ class Tools:
             outcome = "rejected"
             raise
         finally:
-            self._finished(target.server, outcome, time.monotonic() - began)
+            self.finished(target.server, outcome, time.monotonic() - began)
 
     async def _governed(self, asked: Asked, request: Request, call: ToolCall, target: Target) -> Any:
-        server, tool = target.server, target.tool
-        hidden = CREDENTIALS | {str(name).lower() for name in server.fields.get("extra_headers") or ()}
-        shown = hidden | (frozenset(dict(request.headers)) - frozenset(asked.incoming))
-        subject = ToolSubject(server.server_id, tool.name, tool, frozenset(shown), call.body)
+        tool = target.tool
+        subject = self.subject(asked, request, call, target)
         async with await HostedToolCall.begin(asked.caller, request, subject, call.arguments) as hosted:
-            await self._require(asked, target)
+            await self.require(asked, target)
             await self._schemas.check(tool.name, tool.input_schema, call.arguments)
             try:
                 result = await self._carried_out(asked, hosted, call, target)
@@ -118,6 +116,26 @@ class Tools:
                 raise
             except Exception as refused:
                 raise mcp_calls.told(refused) from refused
+
+    def subject(self, asked: Asked, request: Request, call: ToolCall, target: Target) -> ToolSubject:
+        """Describe a call for LiteLLM, and which of the caller's headers are secrets."""
+        server, tool = target.server, target.tool
+        hidden = CREDENTIALS | {str(name).lower() for name in server.fields.get("extra_headers") or ()}
+        shown = hidden | (frozenset(dict(request.headers)) - frozenset(asked.incoming))
+        return ToolSubject(server.server_id, tool.name, tool, frozenset(shown), call.body)
+
+    async def usable(self, asked: Asked, server: Server, listed: Sequence[Any]) -> Sequence[Any]:
+        """Choose of tools, as JSON that the server sent, those that the caller may use."""
+        from mcp_types import Tool
+
+        allowed = await self.offers.gateway.tool_filter(asked.caller, server)
+        kept = []
+        for raw in listed:
+            if not isinstance(raw, dict) or not allowed(str(raw.get("name"))):
+                continue
+            if not self.offers.integrity.enforced or self.offers.integrity.may_use(server, Tool.model_validate(raw)):
+                kept.append(raw)
+        return kept
 
     async def _carried_out(self, asked: Asked, hosted: HostedToolCall, call: ToolCall, target: Target) -> Any:
         if is_delegated(target.server):
@@ -136,7 +154,8 @@ class Tools:
         finally:
             added.reset(token)
 
-    async def _require(self, asked: Asked, target: Target) -> None:
+    async def require(self, asked: Asked, target: Target) -> None:
+        """Raise `Forbidden` for a tool that is not this caller's to use, or that changed since it was approved."""
         allowed = await self.offers.gateway.tool_filter(asked.caller, target.server)
         if not allowed(target.tool.name):
             name = target.server.name
@@ -155,7 +174,7 @@ class Tools:
         """Find the tool: on the server that is named, by its server's prefix, or the only one of that name."""
         if call.server is not None:
             (server,) = await self.offers.servers(asked, call.server)
-            return await self._on_server(asked, server, call.name)
+            return await self.on_server(asked, server, call.name)
         servers = await self.offers.servers(asked, None)
         candidates = [(server, name) for server in servers if (name := without_prefix(server, call.name)) is not None]
         candidates = candidates or [(server, call.name) for server in servers]
@@ -170,7 +189,8 @@ class Tools:
             raise errors[0]
         raise NotFound({"error": "tool_not_found", "message": f"Tool '{call.name}' not found"})
 
-    async def _on_server(self, asked: Asked, server: Server, name: str) -> Target:
+    async def on_server(self, asked: Asked, server: Server, name: str) -> Target:
+        """Find a tool of one server, with or without its prefix; raises `NotFound`, or what the server said."""
         for each in dict.fromkeys((name, without_prefix(server, name) or name)):
             found = await self._found(asked, server, each)
             if isinstance(found, Target):

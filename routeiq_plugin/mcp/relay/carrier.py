@@ -1,0 +1,70 @@
+"""The relay's way to a server: one HTTP request there for each that comes, over the guarded pool."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from routeiq_plugin.errors import BackendError, BackendRefused, RouteIQError
+from routeiq_plugin.mcp.credentials import Credential
+from routeiq_plugin.mcp.model import Server
+from routeiq_plugin.outbound import Clients, backend_error
+
+SESSION: Final = "mcp-session-id"
+PASSED_ON: Final = ("accept", "last-event-id", "mcp-method", "mcp-name", "mcp-protocol-version")
+"""Headers of a client that describe its message, and so are the server's to read."""
+PARAMETERS: Final = "mcp-param-"
+"""Begins headers that repeat arguments of a call (2026-07-28)."""
+
+_REFUSED: Final = (401, 403)
+_REDIRECTS: Final = range(300, 400)
+_FAILED: Final = 500
+
+
+class Carrier:
+    """Sends requests; one per worker."""
+
+    def __init__(self, clients: Clients) -> None:
+        self._clients = clients
+        self._client: Any = None
+
+    async def send(
+        self, method: str, server: Server, credential: Credential, headers: Mapping[str, str], body: bytes | None
+    ) -> Any:
+        """Send and return the answer (`httpx2.Response`) with its body unread; the caller closes it.
+
+        Raises:
+            BackendRefused: the server does not take our credential (401, 403).
+            BackendError: it redirects, fails (5xx), or cannot be reached.
+        """
+        if self._client is None:
+            self._client = self._clients.httpx2_client()
+        # Events may be far apart: where messages are streamed silence is no failure.
+        patience = {"timeout": {**self._client.timeout.as_dict(), "read": None}}
+        described = {**headers, "content-type": "application/json"} if body is not None else headers
+        request = self._client.build_request(
+            method, server.url, content=body, headers={**described, **credential.headers}, extensions=patience
+        )
+        try:
+            response = await self._client.send(request, stream=True)
+        except RouteIQError:
+            raise
+        except Exception as failure:
+            raise backend_error(failure) from failure
+        status = response.status_code
+        if status in _REFUSED or status in _REDIRECTS or status >= _FAILED:
+            await response.aclose()
+            await self._failed(status, credential)
+        return response
+
+    async def _failed(self, status: int, credential: Credential) -> None:
+        if status in _REFUSED:
+            if status == _REFUSED[0] and credential.on_refusal is not None:
+                await credential.on_refusal()
+            raise BackendRefused("the MCP server does not accept the gateway's credential", status)
+        raise BackendError(f"the MCP server answered with HTTP status {status}")
+
+
+def passed_on(incoming: Mapping[str, str]) -> dict[str, str]:
+    """Choose the client's headers that the server gets."""
+    return {name: value for name, value in incoming.items() if name in PASSED_ON or name.startswith(PARAMETERS)}

@@ -1,0 +1,138 @@
+"""What the gateway has a say in: tools that are listed, and calls of them, under LiteLLM's own machinery."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from typing import Any, Final, Protocol
+
+from starlette.requests import Request
+
+from routeiq_plugin.errors import BackendError
+from routeiq_plugin.host import mcp_calls
+from routeiq_plugin.host.mcp_calls import HostedToolCall
+from routeiq_plugin.mcp.failures import ServerRefused
+from routeiq_plugin.mcp.model import Server
+from routeiq_plugin.mcp.offers import Asked
+from routeiq_plugin.mcp.tools import Target, ToolCall, Tools
+
+Json = dict[str, Any]
+COMPLETE: Final = "complete"
+
+
+class Rule(Protocol):
+    """Hears the answer to one request."""
+
+    async def answered(self, message: Json) -> Json | None:
+        """Return the message to pass on in place of this one; None where it stays as it is, to the byte."""
+        ...
+
+    async def aclose(self, error: BaseException | None) -> None:
+        """Hear that the exchange is over, and how."""
+        ...
+
+
+class Untouched:
+    """The answer is between client and server."""
+
+    async def answered(self, message: Json) -> Json | None:
+        """Leave it."""
+        return None
+
+    async def aclose(self, error: BaseException | None) -> None:
+        """Hear that it is over."""
+
+
+class ListedTools(Untouched):
+    """Leaves out tools that the caller may not use, or that changed since they were approved."""
+
+    def __init__(self, tools: Tools, asked: Asked, server: Server) -> None:
+        self._tools = tools
+        self._asked = asked
+        self._server = server
+
+    async def answered(self, message: Json) -> Json | None:
+        """Filter a page of tools."""
+        result = message.get("result")
+        listed = result.get("tools") if isinstance(result, Mapping) else None
+        if not isinstance(listed, list):
+            return None
+        kept = await self._tools.usable(self._asked, self._server, listed)
+        return None if len(kept) == len(listed) else {**message, "result": {**message["result"], "tools": kept}}
+
+
+class GovernedCall:
+    """One call of a tool: `begin` runs what comes before it, `answered` what comes after."""
+
+    def __init__(self, tools: Tools, target: Target, hosted: HostedToolCall, stack: AsyncExitStack) -> None:
+        self.arguments: Json = {}
+        self.headers: Mapping[str, str] = {}
+        self._tools = tools
+        self._target = target
+        self._hosted = hosted
+        self._stack = stack
+        self._began = time.monotonic()
+        self._outcome = "error"
+        self._judging: asyncio.Future[Any] | None = None
+
+    @classmethod
+    async def begin(cls, tools: Tools, asked: Asked, request: Request, target: Target, call: ToolCall) -> GovernedCall:
+        """Check permissions, limits and guardrails; raises what LiteLLM, or we, refuse with."""
+        stack = AsyncExitStack()
+        async with stack:
+            subject = tools.subject(asked, request, call, target)
+            begun = await HostedToolCall.begin(asked.caller, request, subject, call.arguments)
+            hosted = await stack.enter_async_context(begun)
+            await tools.require(asked, target)
+            try:
+                checked = await hosted.check(call.arguments)
+            except Exception as refused:
+                raise mcp_calls.told(refused) from refused
+            governed = cls(tools, target, hosted, stack.pop_all())
+            governed.arguments, governed.headers = checked.arguments, checked.headers
+            if hosted.moderates:
+                governed._judging = asyncio.ensure_future(hosted.moderate(checked.arguments))
+            return governed
+        raise AssertionError("a stack that swallows nothing")
+
+    async def answered(self, message: Json) -> Json | None:
+        """Show the result to hooks; raises what a guardrail refuses with."""
+        if "result" not in message:
+            error = message.get("error") or {}
+            self._outcome = "refused"
+            await self._hosted.fail(ServerRefused(int(error.get("code") or 0), str(error.get("message") or "")))
+            return None
+        from mcp_types import CallToolResult
+
+        try:
+            if self._judging is not None:
+                await self._judging
+            raw = message["result"]
+            # What only asks for input (2026-07-28) has no content yet: hooks and events see an empty result.
+            is_whole = raw.get("resultType", COMPLETE) == COMPLETE
+            result = CallToolResult.model_validate(raw if is_whole else {"content": []})
+            before = _dumped(result)
+            shown = await self._hosted.answered(result)
+        except Exception as refused:
+            self._outcome = "rejected"
+            await self._hosted.fail(refused)
+            raise mcp_calls.told(refused) from refused
+        self._outcome = "tool_error" if shown.is_error else "ok"
+        after = _dumped(shown)
+        return None if after == before or not is_whole else {**message, "result": after}
+
+    async def aclose(self, error: BaseException | None) -> None:
+        """End the call in LiteLLM's books, if it has not ended: as failed, or as left by its client."""
+        if self._judging is not None:
+            self._judging.cancel()
+            await asyncio.gather(self._judging, return_exceptions=True)
+        ended = error or BackendError("the MCP server ended the stream without a result")
+        await self._stack.__aexit__(type(ended), ended, ended.__traceback__)
+        self._tools.finished(self._target.server, self._outcome, time.monotonic() - self._began)
+
+
+def _dumped(result: Any) -> Json:
+    dumped: Json = result.model_dump(by_alias=True, mode="json", exclude_none=True)
+    return dumped

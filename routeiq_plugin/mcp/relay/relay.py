@@ -1,0 +1,246 @@
+"""One HTTP request of an MCP client, carried to the server that it is for, and the answer back."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any, Final
+
+from fastapi import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from routeiq_plugin.errors import InvalidRequest, LoginRequired, MalformedBody, NotFound, RouteIQError, wire
+from routeiq_plugin.host.app import BODY, LeaveToStock
+from routeiq_plugin.host.auth import authenticate
+from routeiq_plugin.host.calls import capabilities
+from routeiq_plugin.host.requests import json_body
+from routeiq_plugin.mcp.access import Action
+from routeiq_plugin.mcp.data_routes import PATH
+from routeiq_plugin.mcp.model import Server
+from routeiq_plugin.mcp.offers import REFUSED, Asked, is_delegated
+from routeiq_plugin.mcp.plane import DataPlane
+from routeiq_plugin.mcp.relay.answers import Relayed
+from routeiq_plugin.mcp.relay.carrier import PARAMETERS, SESSION, Carrier, passed_on
+from routeiq_plugin.mcp.relay.events import events, message_of, with_message
+from routeiq_plugin.mcp.relay.governance import GovernedCall, ListedTools, Rule, Untouched
+from routeiq_plugin.mcp.relay.origins import require_origin
+from routeiq_plugin.mcp.relay.tickets import MARK, Tickets
+from routeiq_plugin.mcp.tools import ToolCall
+from routeiq_plugin.outbound import Clients
+from routeiq_plugin.store.sealing import Sealer
+
+logger = logging.getLogger(__name__)
+
+_VERSION: Final = "mcp-protocol-version"
+_STATELESS_SINCE: Final = "2026-07-28"
+_EVENTS: Final = "text/event-stream"
+_BACK: Final = ("content-type", "cache-control", "allow", "retry-after", _VERSION)
+_OVERRIDDEN: Final = ("tool_name_to_display_name", "tool_name_to_description")
+"""Names that the operator gave tools: LiteLLM's own endpoint shows them."""
+_OK: Final = 200
+_FAILED: Final = 400
+
+Json = dict[str, Any]
+
+
+class Relay:
+    """Serves the MCP endpoint of each server of ours that speaks streamable HTTP; one per worker."""
+
+    def __init__(self, plane: DataPlane, clients: Clients, sealer: Sealer) -> None:
+        self._plane = plane
+        self._carrier = Carrier(clients)
+        self._tickets = Tickets(sealer)
+
+    async def serve(self, name: str, request: Request) -> Response:
+        """Answer one request; raises `LeaveToStock` for what LiteLLM's own endpoint has to serve.
+
+        That is: servers that are not ours, or not on streamable HTTP, or whose credential LiteLLM works out; and
+        sessions that LiteLLM began, or messages outside of any session, which LiteLLM gives one.
+        """
+        gateway = self._plane.offers.gateway
+        await gateway.ready()
+        server = await gateway.directory.find(name)
+        if server is None or not _is_relayed(server):
+            raise LeaveToStock
+        message = _message(request)
+        if not _is_for_us(request, message):
+            raise LeaveToStock
+        require_origin(request, gateway.public_url)
+        caller = await authenticate(request, path=PATH)
+        server = await gateway.get(caller, name, Action.USE)
+        asked = self._plane.offers.asked(caller, dict(request.headers))
+        try:
+            return await self._carried(asked, request, server, message)
+        except LoginRequired:
+            raise
+        except (RouteIQError, HTTPException) as error:
+            return _error(message, error)
+
+    async def _carried(self, asked: Asked, request: Request, server: Server, message: Any) -> Response:
+        headers = passed_on(asked.incoming)
+        if _results_are_judged():
+            headers.pop("last-event-id", None)  # a result that is sent again comes past the hooks that judge results
+        given = asked.incoming.get(SESSION)
+        if given is not None:
+            session = self._tickets.read(server, asked.caller, given).session
+            headers |= {SESSION: session} if session else {}
+        credential = await self._plane.offers.credential(asked, server)
+        rule, body = await self._ruled(asked, request, server, message, headers)
+        try:
+            response = await self._carrier.send(request.method, server, credential, headers, body)
+            if _says(message, "initialize") and response.status_code >= _FAILED:
+                await response.aclose()
+                raise LeaveToStock  # it may speak another generation only, between which LiteLLM's client translates
+        except BaseException as error:
+            await rule.aclose(error)
+            raise
+        back = {each: response.headers[each] for each in _BACK if each in response.headers}
+        back["x-accel-buffering"] = "no"
+        if _says(message, "initialize"):
+            back[SESSION] = self._tickets.issue(server, asked.caller, response.headers.get(SESSION, ""))
+        elif given is not None and SESSION in response.headers:
+            back[SESSION] = given
+        kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+        pieces = _streamed if kind == _EVENTS else _whole
+        return Relayed(pieces(response, rule, _id(message)), response.status_code, back)
+
+    async def _ruled(
+        self, asked: Asked, request: Request, server: Server, message: Any, headers: dict[str, str]
+    ) -> tuple[Rule, bytes | None]:
+        """Find what applies to the answer, and what is sent: the client's own bytes, unless a hook changed them."""
+        tools = self._plane.tools
+        body: bytes | None = request.scope.get(BODY) if request.method == "POST" else None
+        if not _says(message, "tools/call"):
+            listed = request.method == "GET" or _says(message, "tools/list")
+            return (ListedTools(tools, asked, server) if listed else Untouched()), body
+        params = message.get("params")
+        call = ToolCall.read(params)
+        target = await tools.on_server(asked, server, call.name)
+        governed = await GovernedCall.begin(tools, asked, request, target, call)
+        headers |= {name.lower(): value for name, value in governed.headers.items()}
+        if governed.arguments == call.arguments and target.tool.name == call.name:
+            return governed, body
+        if governed.arguments != call.arguments:
+            for name in [each for each in headers if each.startswith(PARAMETERS)]:
+                del headers[name]
+        if "mcp-name" in headers:
+            headers["mcp-name"] = target.tool.name
+        changed = {**params, "name": target.tool.name, "arguments": governed.arguments}
+        return governed, json.dumps({**message, "params": changed}).encode()
+
+
+async def _streamed(response: Any, rule: Rule, asked_id: Any) -> AsyncGenerator[bytes, None]:
+    failure: BaseException | None = None
+    try:
+        async for event in events(response.aiter_bytes()):
+            message = message_of(event)
+            if not _is_answer(message) or (asked_id is not None and message.get("id") != asked_id):
+                yield event
+                continue
+            try:
+                changed = await rule.answered(message)
+            except (RouteIQError, HTTPException) as refused:
+                changed = _rpc_error(message.get("id"), refused)
+            yield event if changed is None else with_message(event, changed)
+    except BaseException as ended:
+        failure = ended
+        if isinstance(ended, asyncio.CancelledError | GeneratorExit):
+            raise
+        logger.debug("routeiq: a stream of an MCP server ended early", exc_info=True)
+    finally:
+        await response.aclose()
+        await rule.aclose(failure)
+
+
+async def _whole(response: Any, rule: Rule, asked_id: Any) -> AsyncGenerator[bytes, None]:
+    failure: BaseException | None = None
+    try:
+        body: bytes = await response.aread()
+        message = _parsed(body)
+        if _is_answer(message):
+            try:
+                changed = await rule.answered(message)
+            except (RouteIQError, HTTPException) as refused:
+                changed = _rpc_error(asked_id, refused)
+            body = body if changed is None else json.dumps(changed).encode()
+        yield body
+    except BaseException as ended:
+        failure = ended
+        raise
+    finally:
+        await response.aclose()
+        await rule.aclose(failure)
+
+
+def _results_are_judged() -> bool:
+    found = capabilities()
+    return bool(found.has_guardrail or found.has_moderation_override)
+
+
+def _is_relayed(server: Server) -> bool:
+    """Tell whether server and gateway can talk over streamable HTTP, and stock would show nothing different."""
+    if not server.is_ours or server.transport != "http" or not server.url or is_delegated(server):
+        return False
+    passes = server.fields.get("delegate_auth_to_upstream") or server.fields.get("oauth_passthrough")
+    overridden = any(server.fields.get(each) for each in _OVERRIDDEN)
+    return not (passes or overridden or server.auth_type in REFUSED)
+
+
+def _is_for_us(request: Request, message: Any) -> bool:
+    session = request.headers.get(SESSION)
+    if session is not None:
+        return session.startswith(MARK)
+    if request.headers.get(_VERSION, "") >= _STATELESS_SINCE:
+        return request.method == "POST"
+    return _says(message, "initialize")
+
+
+def _message(request: Request) -> Any:
+    """Read the message of a POST; what is no message is stock's to refuse, unless a session of ours is named."""
+    return _parsed(request.scope.get(BODY, b"")) if request.method == "POST" else None
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        return json_body(body)
+    except MalformedBody:
+        return None
+
+
+def _says(message: Any, method: str) -> bool:
+    return isinstance(message, dict) and message.get("method") == method
+
+
+def _id(message: Any) -> Any:
+    return message.get("id") if isinstance(message, dict) and "method" in message else None
+
+
+def _is_answer(message: Any) -> bool:
+    return isinstance(message, dict) and "method" not in message and ("result" in message or "error" in message)
+
+
+def _error(message: Any, error: RouteIQError | HTTPException) -> Response:
+    """Answer with a JSON-RPC error: inside HTTP 200 for a request, with the error's own status for what is none."""
+    asked_id = _id(message)
+    is_session = isinstance(error, NotFound) and error.detail == "Session not found"
+    status = _OK if asked_id is not None and not is_session else _status(error)
+    return JSONResponse(_rpc_error(asked_id, error), status)
+
+
+def _status(error: RouteIQError | HTTPException) -> int:
+    return error.status_code if isinstance(error, HTTPException) else wire(error).status
+
+
+def _rpc_error(asked_id: Any, error: RouteIQError | HTTPException) -> Json:
+    code = -32000 if isinstance(error, HTTPException) else wire(error).jsonrpc
+    code = -32602 if isinstance(error, NotFound | InvalidRequest) else code
+    detail = error.detail
+    named: Any = detail if isinstance(detail, Mapping) else {}
+    text = named.get("message") or named.get("error") or str(detail)
+    told: Json = {"code": code, "message": str(text)}
+    if isinstance(detail, Mapping):
+        told["data"] = dict(detail)
+    return {"jsonrpc": "2.0", "id": asked_id, "error": told}
