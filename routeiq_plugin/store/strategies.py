@@ -25,6 +25,10 @@ class StrategyNews:
             record(
                 unit,
                 AuditEntry(
-                    actor=actor, action=f"{KIND}.reload", object_kind=KIND, object_id=name or EVERY, request_id=request_id
+                    actor=actor,
+                    action=f"{KIND}.reload",
+                    object_kind=KIND,
+                    object_id=name or EVERY,
+                    request_id=request_id,
                 ),
             )

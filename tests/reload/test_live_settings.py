@@ -11,6 +11,7 @@ import pytest
 from tests.reload.configs import agent, deployment
 from tests.reload.conftest import Reloading, reloading
 from tests.reload.test_sync import until
+from tests.routing import world
 
 pytestmark = [pytest.mark.requirement("RLD-20"), pytest.mark.timeout(900)]
 
@@ -128,3 +129,33 @@ def test_what_needs_a_restart_is_named_one_by_one(two_workers: Reloading) -> Non
     }
     everywhere(shared, answer["generation"])
     shared.applied()
+
+
+@pytest.mark.requirement("RLD-05")
+def test_both_workers_load_an_artifact_that_one_was_asked_to(two_workers: Reloading, tmp_path: Path) -> None:
+    """No worker looks by itself here, see the saboteur."""
+    shared = two_workers
+    world.train(tmp_path, name="first")
+    names = list(world.PRICES)
+    learned = {"strategy": "quality", "artifact": str(tmp_path), "candidates": names, "default": names[0]}
+    applied = shared.applied(
+        model_list=[*shared.base["model_list"], *(deployment(name, name) for name in names)],
+        routeiq=routing(learned=learned),
+    )
+    everywhere(shared, applied["generation"])
+    first = artifacts(shared)
+    assert len(first) == 1
+    world.train(tmp_path, name="second")
+    told = shared.client.post("/router/reload", json={"strategy": "learned"}).json()
+    assert told["reloaded"] == [{"strategy": "learned", "arms": {"learned/-": "loaded"}}]
+    until(lambda: len(artifacts(shared)) == 1 and artifacts(shared) != first, "both workers have the second")
+
+
+def artifacts(shared: Reloading) -> set[str]:
+    """Ask on new connections, until both workers are likely among those that answered."""
+    found = set()
+    for _ in range(10):
+        with shared.proxy.client() as client:
+            body = {"model": "learned", "messages": [{"role": "user", "content": "hi"}]}
+            found.add(client.post("/v1/chat/completions", json=body).headers["x-routeiq-artifact"])
+    return found
