@@ -9,7 +9,7 @@ from fastapi import HTTPException
 from routeiq_plugin.errors import RouteIQError, SettingsError, wire
 from routeiq_plugin.gateway import Gateway
 from routeiq_plugin.host.auth import caller_of
-from routeiq_plugin.host.callbacks import CustomLogger
+from routeiq_plugin.host.callbacks import CustomLogger, replace_callback
 from routeiq_plugin.host.config import section
 from routeiq_plugin.host.models import taken_names
 from routeiq_plugin.routing.decision import decision_in, headers, log_decision
@@ -23,7 +23,7 @@ class RouteIQ(CustomLogger):  # type: ignore[misc]  # LiteLLM is not followed by
 
     def __init__(self, gateway: Gateway) -> None:
         super().__init__()
-        self._gateway = gateway
+        self.gateway = gateway
 
     async def async_pre_call_hook(
         self, user_api_key_dict: Any, cache: Any, data: dict[str, Any], call_type: str
@@ -33,7 +33,7 @@ class RouteIQ(CustomLogger):  # type: ignore[misc]  # LiteLLM is not followed by
         if not isinstance(model, str) or not model.startswith(_AGENT_MODEL):
             return
         try:
-            await self._gateway.refuse_forbidden_agent(model, caller_of(user_api_key_dict))
+            await self.gateway.refuse_forbidden_agent(model, caller_of(user_api_key_dict))
         except RouteIQError as error:
             raise HTTPException(wire(error).status, error.detail, dict(error.headers)) from None
 
@@ -45,7 +45,7 @@ class RoutingRouteIQ(RouteIQ):
         self, user_api_key_dict: Any, cache: Any, data: dict[str, Any], call_type: str
     ) -> None:
         """Choose the model of a request for an alias; refuse as `RouteIQ` does."""
-        routing = self._gateway.routing
+        routing = self.gateway.routing
         if not routing.handles(data.get("model"), call_type):
             await super().async_pre_call_hook(user_api_key_dict, cache, data, call_type)
             return
@@ -71,7 +71,7 @@ class RoutingRouteIQ(RouteIQ):
         if decided is None:
             return None
         if response is not None:
-            self._gateway.routing.answered(decided, (litellm_call_info or {}).get("model_id"))
+            self.gateway.routing.answered(decided, (litellm_call_info or {}).get("model_id"))
         return headers(decided)
 
     async def async_post_call_failure_hook(
@@ -84,7 +84,7 @@ class RoutingRouteIQ(RouteIQ):
         """Count a request that failed for good."""
         decided = decision_in(request_data)
         if decided is not None:
-            self._gateway.routing.failed(decided)
+            self.gateway.routing.failed(decided)
 
 
 _attached: RouteIQ | None = None
@@ -105,4 +105,14 @@ def attach() -> RouteIQ:
         gateway = Gateway(settings)
         gateway.start()
         _attached = RoutingRouteIQ(gateway) if gateway.routing.defaults else RouteIQ(gateway)
+        gateway.routing.on_aliases = _attend
     return _attached
+
+
+def _attend() -> None:
+    """Register the hooks of aliases when a reload brings the first."""
+    global _attached  # noqa: PLW0603  as above
+    if type(_attached) is RouteIQ:
+        routing = RoutingRouteIQ(_attached.gateway)
+        replace_callback(_attached, routing)
+        _attached = routing

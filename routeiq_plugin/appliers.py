@@ -7,7 +7,7 @@ told to operators as needing a restart.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -36,11 +36,11 @@ class Prepared(Protocol):
 
 
 class SectionApplier(Protocol):
-    """One section of `routeiq:` that can change while the proxy runs."""
+    """One setting of `routeiq:` that can change while the proxy runs."""
 
     @property
     def section(self) -> str:
-        """The key below `routeiq:`."""
+        """The dotted key below `routeiq:`, as in `routing.aliases`."""
         ...
 
     async def prepare(self, new: Settings) -> Prepared:
@@ -49,6 +49,40 @@ class SectionApplier(Protocol):
         Raises `RouteIQError` (`SettingsError` for a value that turns out wrong): then nothing is applied anywhere.
         """
         ...
+
+
+@dataclass(slots=True)
+class Switch:
+    """One value that is read at each use, exchanged; a `Prepared`."""
+
+    name: str
+    put: Callable[[Any], None]
+    before: Any
+    after: Any
+
+    def commit(self) -> None:
+        """Put the new value."""
+        self.put(self.after)
+
+    def rollback(self) -> None:
+        """Put the former value back."""
+        self.put(self.before)
+
+
+@dataclass(frozen=True, slots=True)
+class LiveSetting:
+    """A setting that is one value which its owner reads at each use; a `SectionApplier`."""
+
+    section: str
+    wanted: Callable[[Settings], Any]
+    """Reads it from settings."""
+    current: Callable[[], Any]
+    put: Callable[[Any], None]
+    """Must not fail half-way."""
+
+    async def prepare(self, new: Settings) -> Prepared:
+        """Remember what is in force."""
+        return Switch(f"routeiq.{self.section}", self.put, self.current(), self.wanted(new))
 
 
 class Reloadable(Protocol):
@@ -74,7 +108,7 @@ class Reloads:
     reloadables: list[Reloadable] = field(default_factory=list)
 
     def offer(self, applier: SectionApplier) -> None:
-        """Make a section of `routeiq:` hot."""
+        """Make a setting of `routeiq:` hot."""
         self.sections[applier.section] = applier
 
     def offer_reloadable(self, reloadable: Reloadable) -> None:

@@ -30,7 +30,7 @@ from routeiq_plugin.a2a.routes import registry_routes
 from routeiq_plugin.a2a.service import AgentGateway
 from routeiq_plugin.a2a.services import TaskServices
 from routeiq_plugin.a2a.tasks import TaskOwnership
-from routeiq_plugin.appliers import Reloads
+from routeiq_plugin.appliers import LiveSetting, Reloads
 from routeiq_plugin.errors import CannotOpen, RouteIQError, Unavailable
 from routeiq_plugin.host import chat_models
 from routeiq_plugin.host.agents import Registry, public_agents
@@ -46,6 +46,7 @@ from routeiq_plugin.operations.info import Feature, Info, State
 from routeiq_plugin.operations.routes import operations_routes
 from routeiq_plugin.outbound import Clients, Guard
 from routeiq_plugin.reload.feature import HotReload
+from routeiq_plugin.routing.hot import RoutingApplier
 from routeiq_plugin.routing.reloading import AliasReloads
 from routeiq_plugin.routing.routes import routing_routes
 from routeiq_plugin.routing.service import Routing
@@ -57,6 +58,8 @@ from routeiq_plugin.store.feed import Change, Resync, RevisionFeed
 from routeiq_plugin.store.public import AGENTS, PublicObjects
 from routeiq_plugin.store.push import PushStore
 from routeiq_plugin.store.status import status
+from routeiq_plugin.store.strategies import EVERY
+from routeiq_plugin.store.strategies import KIND as STRATEGIES
 from routeiq_plugin.store.tasks import TaskStore
 from routeiq_plugin.store.usage import UsageStore
 
@@ -87,6 +90,7 @@ class Gateway:
         self._opened = asyncio.Event()
         self._reason: str | None = None
         self._tasks: list[asyncio.Task[None]] = []
+        self._loading: set[asyncio.Task[Any]] = set()
 
         guard = Guard(settings.outbound.allowed_hosts)
         self._clients = Clients(settings.outbound, guard)
@@ -129,6 +133,7 @@ class Gateway:
         self.routing = Routing(settings.routing, self._faults.record)
         self._reloads = Reloads()
         self._reloads.offer_reloadable(AliasReloads(self.routing))
+        self._offer_settings()
         self._reload = HotReload(settings, self._database, SaltKeySealer(), self._reloads, self._faults.record)
         routers = [operations_routes(self.info, AuditLog(self._database)), self._reload.routes(self._store_is_open)]
         if settings.routing.enabled:
@@ -146,6 +151,37 @@ class Gateway:
         if settings.mcp.enabled:
             routers += self._mcp.routers()
         self._routes = OwnedRoutes(routers)
+
+    def _offer_settings(self) -> None:
+        """Say which settings of `routeiq:` change while the proxy runs; the others need a restart."""
+        breaker, agents, integrity = self._oversight.breaker, self._agents, self._mcp.gateway.integrity
+        self._reloads.offer(
+            LiveSetting(
+                "a2a.default_access",
+                lambda new: new.a2a.default_access,
+                lambda: agents.default_access,
+                partial(setattr, agents, "default_access"),
+            )
+        )
+        self._reloads.offer(
+            LiveSetting(
+                "a2a.breaker",
+                lambda new: (new.a2a.breaker.failures, new.a2a.breaker.cooldown_seconds),
+                lambda: breaker.rule,
+                lambda rule: breaker.retune(*rule),
+            )
+        )
+        self._reloads.offer(
+            LiveSetting(
+                "mcp.pin_tools",
+                lambda new: new.mcp.pin_tools,
+                lambda: integrity.enforced,
+                partial(setattr, integrity, "enforced"),
+            )
+        )
+        if self._settings.routing.enabled:
+            self._reloads.offer(RoutingApplier(self.routing, "aliases"))
+            self._reloads.offer(RoutingApplier(self.routing, "groups"))
 
     def _task_services(self, guard: Guard) -> TaskServices:
         store = PushStore(self._database, SaltKeySealer())
@@ -169,14 +205,14 @@ class Gateway:
             chat_models.guard_calls(self._agents.require_model)
             chat_models.filter_listings(self._agents.may_see)
         self._tasks = [asyncio.create_task(self._run(), name="routeiq")]
-        if self.routing.used:
+        if self._settings.routing.enabled:
             self._tasks.append(asyncio.create_task(self.routing.run(), name="routeiq artifacts"))
             self._tasks.append(asyncio.create_task(self.routing.follow_router(), name="routeiq aliases"))
 
     async def stop(self) -> None:
         """End background work and connections; safe to call twice."""
         tasks, self._tasks = self._tasks, []
-        for task in tasks:
+        for task in (*tasks, *self._loading):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self.routing.close()
@@ -244,6 +280,7 @@ class Gateway:
 
     async def _follow(self, news: Sequence[Change] | Resync) -> None:
         self._reload.notice(news)
+        self._follow_strategies(news)
         try:
             if self._settings.a2a.enabled:
                 await self._follow_agents(news)
@@ -256,6 +293,16 @@ class Gateway:
         lost = [*self._agents.directory.unreadable, *self._mcp.directory.unreadable]
         if lost:
             self._faults.record("sealed secrets", CannotOpen(f"Sealed with another key: {', '.join(lost)}"))
+
+    def _follow_strategies(self, news: Sequence[Change] | Resync) -> None:
+        """Load again what some worker was asked to; in the background, the feed goes on."""
+        if isinstance(news, Resync):
+            return  # each worker looks by itself every now and then
+        named = {change.object_id for change in news if change.kind == STRATEGIES}
+        for name in {EVERY} if EVERY in named else named:
+            loading = asyncio.create_task(self.routing.reload(None if name == EVERY else name))
+            self._loading.add(loading)
+            loading.add_done_callback(self._loading.discard)
 
     async def _follow_agents(self, news: Sequence[Change] | Resync) -> None:
         if isinstance(news, Resync):
@@ -336,7 +383,7 @@ class Gateway:
         facts = {
             "agents": directory.count,
             "unreadable_agents": len(directory.unreadable),
-            "default_access": self._settings.a2a.default_access,
+            "default_access": self._agents.default_access,
             **self._oversight.facts(),
         }
         return self._feature(facts, self._oversight.admin_facts)

@@ -70,6 +70,16 @@ class Breaker:
         self._conditions: dict[str, Condition] = {}
         self._periods = itertools.count(1)
 
+    @property
+    def rule(self) -> tuple[int, float]:
+        """Failures in a row, and seconds."""
+        return self._threshold, self._cooldown
+
+    def retune(self, threshold: int, cooldown: float) -> None:
+        """Judge what happens from now on by another rule; what is open stays open as long as it was told."""
+        self._threshold = threshold
+        self._cooldown = cooldown
+
     def state(self, backend_id: str) -> State:
         """Tell the state of one backend."""
         return self._conditions.get(backend_id, HEALTHY).state

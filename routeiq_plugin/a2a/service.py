@@ -17,7 +17,7 @@ from routeiq_plugin.errors import Forbidden, NotFound
 from routeiq_plugin.host.auth import Caller
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class AgentGateway:
     """What the routes need; built once per worker by the composition root."""
 
@@ -28,6 +28,7 @@ class AgentGateway:
     breaker: Breaker
     recorder: CallRecorder
     default_access: DefaultAccess
+    """A reload may replace it: read it at each decision."""
     public_url: str | None
     ready: Callable[[], Awaitable[None]]
     """Returns when the registry is loaded; raises `Unavailable` when that takes too long."""

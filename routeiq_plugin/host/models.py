@@ -93,6 +93,18 @@ def publish(router: Any, aliases: Mapping[str, str]) -> None:
         router.update_settings(model_group_alias={**known, **aliases})
 
 
+def published() -> Mapping[str, Any]:
+    """Return the Router's `model_group_alias` as it is; empty while there is no Router."""
+    return dict(getattr(live_router(), "model_group_alias", None) or {})
+
+
+def republish(known: Mapping[str, Any]) -> None:
+    """Put a whole `model_group_alias`; without a Router there is nowhere to."""
+    router = live_router()
+    if router is not None:
+        router.update_settings(model_group_alias=dict(known))
+
+
 def taken_names(names: Iterable[str]) -> Sequence[str]:
     """Return those of `names` that the loaded config already gives to a model group or an alias."""
     config = proxy_server().proxy_config.get_config_state()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from routeiq_plugin.appliers import Prepared, Reloads, Stale
-from routeiq_plugin.errors import Conflict, InvalidConfig, SettingsError
+from routeiq_plugin.errors import Conflict, InvalidConfig, RouteIQError
 from routeiq_plugin.host.environment import resolved
 from routeiq_plugin.host.running_config import Deployments, RunningConfig
 from routeiq_plugin.reload.content import Changes, Content, Entry, Key, compare, model_name_of
@@ -188,8 +188,6 @@ class Application:
     async def _stage(self, plan: Plan) -> Sequence[Prepared]:
         hot = plan.hot
         staged: list[Prepared] = []
-        if hot.of(SECTION):
-            staged += await self._stage_sections(hot.of(SECTION), plan.running)
         models, router = hot.of("model_list"), hot.of("router_settings")
         if models or router:
             news = await _values(models.news)
@@ -216,16 +214,24 @@ class Application:
                     overlay,
                 )
             )
+        if hot.of(SECTION):
+            # Last: aliases are published on the Router, whose tables the models above exchange.
+            staged += await self._stage_sections(hot.of(SECTION), plan.running)
         return staged
 
     async def _stage_sections(self, changes: Changes, running: Mapping[Key, str]) -> Sequence[Prepared]:
-        section = {key: Entry(name, key, line).value for (name, key), line in running.items() if name == SECTION}
-        try:
-            settings = parse(resolved(section))
-        except SettingsError as wrong:
-            raise InvalidConfig(SECTION, str(wrong)) from None
+        pieces = tuple(Entry(name, key, line) for (name, key), line in running.items() if name == SECTION)
         touched = {*(entry.key for entry in changes.news), *(key for _, key in changes.removed)}
-        return [await self._reloads.sections[name].prepare(settings) for name in sorted(touched)]
+        staged = []
+        for name in sorted(touched):
+            try:
+                settings = parse(resolved(Content(pieces).document().get(SECTION, {})))
+                staged.append(await self._reloads.sections[name].prepare(settings))
+            except InvalidConfig:
+                raise
+            except RouteIQError as wrong:
+                raise InvalidConfig(f"{SECTION}.{name}", str(wrong.detail)) from None
+        return staged
 
 
 class _Running:

@@ -14,9 +14,12 @@ from functools import cached_property
 from typing import Any, Final
 
 from routeiq_plugin.errors import InvalidConfig
+from routeiq_plugin.settings import SECTION
 
-MAPPINGS: Final = ("router_settings", "litellm_settings", "general_settings", "routeiq")
+MAPPINGS: Final = ("router_settings", "litellm_settings", "general_settings", SECTION)
 """Sections that are compared key by key."""
+SPLIT: Final = frozenset({"a2a", "mcp", "routing"})
+"""Parts of `routeiq:` whose settings are pieces of their own, with a dotted key: some are hot, others are not."""
 TOP: Final = ""
 """Section of every other top-level key, which is compared as a whole."""
 
@@ -114,7 +117,12 @@ class Content:
             elif entry.section == TOP:
                 built[entry.key] = entry.value
             else:
-                built.setdefault(entry.section, {})[entry.key] = entry.value
+                place = built.setdefault(entry.section, {})
+                part, _, name = entry.key.partition(".")
+                if entry.section == SECTION and name and part in SPLIT:
+                    place.setdefault(part, {})[name] = entry.value
+                else:
+                    place[entry.key] = entry.value
         return built
 
 
@@ -177,8 +185,21 @@ def _pieces(name: str, value: Any) -> Iterable[Entry]:
     if name in MAPPINGS or name == "mcp_servers":
         if not isinstance(value, Mapping | None):
             raise InvalidConfig(name, f"must be a mapping, not {type(value).__name__}")
+        if name == SECTION:
+            value = _split(value or {})
         return [Entry.of(name, _key(name, key), each) for key, each in (value or {}).items()]
     return [Entry.of(TOP, name, value)]
+
+
+def _split(section: Mapping[Any, Any]) -> Mapping[Any, Any]:
+    """Take the parts of `routeiq:` apart; one of the wrong shape stays whole, the schema refuses it with its path."""
+    pieces: dict[Any, Any] = {}
+    for part, value in section.items():
+        if part in SPLIT and isinstance(value, Mapping) and value:
+            pieces |= {f"{part}.{name}": each for name, each in value.items()}
+        else:
+            pieces[part] = value
+    return pieces
 
 
 def _elements(name: str, values: Any) -> Iterator[Entry]:

@@ -33,6 +33,7 @@ from routeiq_plugin.store.engine import Database
 from routeiq_plugin.store.feed import Change, Resync
 from routeiq_plugin.store.generations import KIND, GenerationStore
 from routeiq_plugin.store.sealing import Sealer
+from routeiq_plugin.store.strategies import StrategyNews
 
 JOIN_PATIENCE_SECONDS: Final = 30.0
 """How long a request to reload waits while this worker decides what it must serve."""
@@ -53,6 +54,7 @@ class HotReload:
         identity = Identity()
         self._reloads = reloads
         self._workshop = Workshop()
+        self._news = StrategyNews(database)
         self._generations = GenerationStore(database, sealer, settings.reload.history)
         self._application = Application(RunningConfig(drive, breathe), reloads, on_fault)
         states = SourceStates(database)
@@ -91,7 +93,13 @@ class HotReload:
                 raise Unavailable(told, retry_after=JOIN_PATIENCE_SECONDS) from None
 
         return reload_routes(
-            self._reloader, self._following, self._status, self._generations, reloads=self._reloads, ready=joined
+            self._reloader,
+            self._following,
+            self._status,
+            self._generations,
+            reloads=self._reloads,
+            news=self._news,
+            ready=joined,
         )
 
     def notice(self, news: Sequence[Change] | Resync) -> None:

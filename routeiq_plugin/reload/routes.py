@@ -28,6 +28,7 @@ from routeiq_plugin.reload.service import Order, Outcome, Reloader
 from routeiq_plugin.reload.status import SyncStatus
 from routeiq_plugin.reload.strategies import reload_strategies
 from routeiq_plugin.store.generations import GenerationStore
+from routeiq_plugin.store.strategies import StrategyNews
 
 KEY: Final = Security(APIKeyHeader(name="Authorization", scheme_name="APIKeyHeader", auto_error=False))
 _REFUSED: Final = "Only proxy admins can reload the configuration."
@@ -40,6 +41,7 @@ def reload_routes(
     generations: GenerationStore,
     *,
     reloads: Reloads,
+    news: StrategyNews,
     ready: Callable[[], Awaitable[None]],
 ) -> APIRouter:
     """Build the routes; `ready` returns when the store is open."""
@@ -101,9 +103,13 @@ def reload_routes(
     @router.post("/router/reload", summary="Load strategies and artifacts again", openapi_extra=_takes(StrategyBody))
     async def router_reload(request: Request) -> StrategyAnswer:
         """Reload one strategy, or all; the old one serves until the new one has passed its test. Proxy admins only."""
-        await _admin(request)
+        caller = await _admin(request)
         asked = parse_body(StrategyBody, request.scope[BODY])
-        return await reload_strategies(reloads.reloadables, asked.strategy, reloader.serving.generation)
+        answer = await reload_strategies(reloads.reloadables, asked.strategy, reloader.serving.generation)
+        order = _order("api", request, caller, dry_run=False)
+        await ready()
+        await news.tell(asked.strategy, order.actor, order.request_id)
+        return answer
 
     return router
 

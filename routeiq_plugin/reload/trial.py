@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from routeiq_plugin.errors import InvalidConfig, SettingsError
-from routeiq_plugin.reload.content import Content, Entry, explode
+from routeiq_plugin.reload.content import Content, Entry, explode, model_name_of
 from routeiq_plugin.reload.documents import MAX_BYTES, MAX_INCLUDES, Document, included, load, merge
 from routeiq_plugin.reload.rules import SECRETS, Kind, check_references, kind_of, references
 from routeiq_plugin.settings import SECTION, parse
@@ -132,11 +132,23 @@ def _check(content: Content, boot: Content, request: Request) -> None:
             check_references(entry, secrets, allowed)
         if entry.section == "model_list":
             _require_params(entry.path, entry.value)
-    section = {entry.key: entry.value for entry in content.section(SECTION)}
+    section = Content(tuple(content.section(SECTION))).document().get(SECTION, {})
     try:
-        parse(_without_references(section))
+        settings = parse(_without_references(section))
     except SettingsError as wrong:
         raise InvalidConfig(SECTION, str(wrong)) from None
+    _require_free_names(settings.routing.aliases, content)
+
+
+def _require_free_names(aliases: Collection[str], content: Content) -> None:
+    """Refuse an alias with the name of a model of the same configuration: one of them could not be asked for."""
+    models = {model_name_of(entry.key) for entry in content.section("model_list")}
+    for entry in content.section("router_settings"):
+        if entry.key == "model_group_alias" and isinstance(entry.value, Mapping):
+            models |= set(entry.value)
+    for name in aliases:
+        if name in models:
+            raise InvalidConfig(f"{SECTION}.routing.aliases.{name}", "a model of this configuration has that name")
 
 
 def _without_references(section: Mapping[str, Any]) -> Mapping[str, Any]:

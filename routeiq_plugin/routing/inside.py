@@ -49,6 +49,11 @@ class RouteIQStrategy(DeploymentChooser):
         super().__init__(router, tuple(self.groups), self._ordered)
         self.attach()
 
+    def regroup(self, groups: Mapping[str, Alias]) -> None:
+        """Rank inside other groups from now on; their strategies are loaded."""
+        self.groups = dict(groups)
+        self._groups = frozenset(groups)
+
     def close(self) -> None:
         """Let go of threads."""
         self._engine.close()

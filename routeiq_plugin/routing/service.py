@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from routeiq_plugin.errors import Forbidden, RouteIQError, Unavailable
 from routeiq_plugin.host import model_access
@@ -105,6 +105,14 @@ class Considered:
     candidates: Sequence[Candidate]
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Everything whose model is chosen, by name."""
+
+    aliases: Mapping[str, Alias]
+    groups: Mapping[str, Alias]
+
+
 class Routing:
     """All aliases of one worker."""
 
@@ -117,6 +125,8 @@ class Routing:
         groups = settings.groups if settings.enabled else {}
         self._mixed = {name: alias_of(name, each, "groups", self._workers) for name, each in groups.items()}
         self._inside: RouteIQStrategy | None = None
+        self.on_aliases: Callable[[], None] = lambda: None
+        """Called when there are aliases for the first time: their hooks are registered then."""
         self._groups = ModelGroups()
         self._engine = Engine(on_fault)
         self._threads = Threads()
@@ -143,6 +153,39 @@ class Routing:
         """Tell whether a request is for an alias: the test that every model call of the proxy pays."""
         return isinstance(model, str) and model in self._aliases and call_type in CALL_TYPES
 
+    # Settings
+
+    @property
+    def known(self) -> Known:
+        """What is served now."""
+        return Known(self._aliases, self._mixed)
+
+    async def planned(self, settings: RoutingSettings, kind: Literal["aliases", "groups"]) -> Mapping[str, Alias]:
+        """Build what other settings name; what stays the same keeps its counts, new strategies are loaded and tested.
+
+        Raises `RouteIQError` when one of them cannot be: what serves is as before.
+        """
+        wanted = settings.aliases if kind == "aliases" else settings.groups
+        served = self._aliases if kind == "aliases" else self._mixed
+        planned = {
+            name: served[name]
+            if name in served and served[name].settings == each
+            else alias_of(name, each, kind, self._workers)
+            for name, each in wanted.items()
+        }
+        for name, alias in planned.items():
+            if served.get(name) is not alias:
+                await asyncio.gather(*(asyncio.to_thread(arm.load) for arm in alias.arms))
+        return planned
+
+    def take(self, aliases: Mapping[str, Alias], groups: Mapping[str, Alias]) -> None:
+        """Serve others from now on; requests that are being decided end on what they began with."""
+        self._aliases, self._mixed = dict(aliases), dict(groups)
+        if self._inside is not None:
+            self._inside.regroup(self._mixed)
+        if self._aliases:
+            self.on_aliases()
+
     # Artifacts
 
     async def run(self) -> None:
@@ -150,6 +193,8 @@ class Routing:
         while True:
             await self.reload()
             await asyncio.sleep(RELOAD_SECONDS)
+            if not self.used:
+                continue
             try:
                 await self._groups.refresh()
             except Exception as failed:  # noqa: BLE001  recorded; what was known before stays

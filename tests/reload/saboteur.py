@@ -18,6 +18,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from routeiq_plugin.reload.journal import Journal
+from routeiq_plugin.routing import service
 from routeiq_plugin.store.generations import GenerationStore
 
 armed: dict[str, str] = {}
@@ -67,6 +68,8 @@ async def apply(self: GenerationStore, *args: Any) -> Any:
     return at
 
 
+# No worker looks for changed artifacts by itself here: one that has them was told.
+service.RELOAD_SECONDS = 86_400.0  # type: ignore[misc]
 Journal.commit = commit  # type: ignore[method-assign]
 GenerationStore.apply = apply  # type: ignore[method-assign,assignment]
 
