@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from threading import Lock
 from typing import Any, Final
 
 from routeiq_plugin.errors import RouteIQError
@@ -53,6 +54,8 @@ class Arm:
     reason: str | None = NOT_LOADED
     """Why it is not ready, or why a newer artifact was refused."""
     counts: Counter[str] = field(default_factory=Counter)
+    _loading: Lock = field(default_factory=Lock, repr=False)
+    """One load at a time: a slow one that began with an older version must not end after a newer one."""
 
     def load(self) -> bool:
         """Read the artifact if it has changed, build, test and swap; tells whether anything changed. Blocks.
@@ -60,17 +63,18 @@ class Arm:
         Raises:
             RouteIQError: what is there cannot be used; what was active stays so.
         """
-        known = self.active.etag if self.active is not None else None
-        try:
-            built = self._built(known)
-        except RouteIQError as wrong:
-            self.reason = str(wrong)
-            raise
-        self.reason = None
-        if built is None:
-            return False
-        self.swap(built)
-        return True
+        with self._loading:
+            known = self.active.etag if self.active is not None else None
+            try:
+                built = self._built(known)
+            except RouteIQError as wrong:
+                self.reason = str(wrong)
+                raise
+            self.reason = None
+            if built is None:
+                return False
+            self.swap(built)
+            return True
 
     def swap(self, active: Active) -> None:
         """Make a strategy the active one and keep the one before."""

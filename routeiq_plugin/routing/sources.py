@@ -46,8 +46,9 @@ def fetch(url: str, known: str | None = None) -> Fetched | None:
     """
     if is_remote(url):
         return _fetch_remote(url, known)
-    etag = _local_etag(Path(url))
-    return None if etag == known else Fetched(artifact.read(Path(url)), etag)
+    directory = Path(url).resolve()  # once: a link that is turned to another version meanwhile must not mix the two
+    etag = _local_etag(directory)
+    return None if etag == known else Fetched(artifact.read(directory), etag)
 
 
 def _local_etag(directory: Path) -> str:
@@ -87,10 +88,19 @@ def _filesystem(base: str) -> Any:
 
     try:
         # A listing kept from before would hide a new version.
-        return fsspec.filesystem(scheme, use_listings_cache=False, skip_instance_cache=True)
+        return fsspec.filesystem(scheme, use_listings_cache=False, skip_instance_cache=True, **_options(scheme))
     except ImportError:
         extra = REMOTE[scheme]
         raise MissingExtra("s3fs" if extra == "s3" else "gcsfs", extra) from None
+
+
+def _options(scheme: str) -> Mapping[str, Any]:
+    if scheme != "gs":
+        return {}
+    # The experimental part of gcsfs opens a gRPC channel beside the HTTP one, which we do not use.
+    os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+    # An emulator has no credentials, and looking for some asks Google's metadata server.
+    return {"token": "anon"} if os.environ.get("STORAGE_EMULATOR_HOST") else {}
 
 
 def _etag(info: Mapping[str, Any]) -> str:

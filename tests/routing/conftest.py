@@ -10,7 +10,7 @@ import pytest
 
 from tests.routing import world
 from tests.routing.provider import Provider, provider
-from tests.routing.world import RULES, Routed, alias, routed
+from tests.routing.world import RULES, TIRED, Routed, Versions, alias, deployments, routed, tiring
 
 BRIEF_MS: Final = 50
 
@@ -39,8 +39,22 @@ def changing_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="package")
+def versions(tmp_path_factory: pytest.TempPathFactory) -> Versions:
+    """Two artifacts, and the link that the alias `swapped` follows."""
+    home = tmp_path_factory.mktemp("versions")
+    ids = tuple(world.train(home / name, name).id for name in ("one", "two"))
+    made = Versions(home / "current", (home / "one", home / "two"), ids)
+    made.turn(0)
+    return made
+
+
+@pytest.fixture(scope="package")
 def here(
-    upstream: Provider, artifact_path: Path, changing_path: Path, tmp_path_factory: pytest.TempPathFactory
+    upstream: Provider,
+    artifact_path: Path,
+    changing_path: Path,
+    versions: Versions,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Routed]:
     """The proxy."""
     workdir = tmp_path_factory.mktemp("routed")
@@ -57,6 +71,8 @@ def here(
         "fastest": alias("latency"),
         "smart": alias("quality", artifact=str(artifact_path)),
         "changing": alias("quality", artifact=str(changing_path)),
+        "swapped": alias("quality", artifact=str(versions.link)),
+        "weary": {**alias("rules", rules=[{"when": {"regex": "."}, "model": TIRED}]), "candidates": [TIRED, "small"]},
         "careful": alias("quality", artifact=str(artifact_path), objective={"cost_weight": 0}),
         "frugal": alias("quality", artifact=str(artifact_path), objective={"cost_weight": 100}),
         "empty": alias("quality", artifact=str(workdir / "nowhere"), default="middle"),
@@ -74,5 +90,6 @@ def here(
             ],
         ),
     }
-    with routed(workdir, upstream, aliases) as running:
+    models = [*deployments(upstream.url), tiring(upstream.url)]
+    with routed(workdir, upstream, aliases, model_list=models) as running:
         yield running

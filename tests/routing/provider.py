@@ -71,14 +71,10 @@ def _app(running: Provider) -> Starlette:
         if status is not None:
             error = {"message": f"{body['model']} is down", "type": "server_error", "code": None}
             return JSONResponse({"error": error}, status)
-        kind = request.url.path.rsplit("/", 1)[-1]
-        if kind == "responses":
-            return JSONResponse(_response(body))
-        if request.url.path.endswith("/chat/completions"):
-            if body.get("stream"):
-                return StreamingResponse(_chunks(body), media_type="text/event-stream")
-            return JSONResponse(_chat(body))
-        return JSONResponse(_text(body))
+        whole, stream = _KINDS[request.url.path.rpartition("/v1/")[2]]
+        if body.get("stream"):
+            return StreamingResponse(stream(body), media_type="text/event-stream")
+        return JSONResponse(whole(body))
 
     return Starlette(routes=[Route("/{path:path}", answer, methods=["POST"])])
 
@@ -123,9 +119,43 @@ def _response(body: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _events(body: Mapping[str, Any]) -> Iterator[bytes]:
+    whole = _response(body)
+    started = {**whole, "status": "in_progress", "output": []}
+    message = whole["output"][0]
+    part = message["content"][0]
+    at = {"item_id": message["id"], "output_index": 0, "content_index": 0}
+    events = (
+        {"type": "response.created", "response": started},
+        {"type": "response.output_item.added", "output_index": 0, "item": {**message, "content": []}},
+        {"type": "response.content_part.added", **at, "part": {**part, "text": ""}},
+        {"type": "response.output_text.delta", **at, "delta": part["text"]},
+        {"type": "response.output_text.done", **at, "text": part["text"]},
+        {"type": "response.content_part.done", **at, "part": part},
+        {"type": "response.output_item.done", "output_index": 0, "item": message},
+        {"type": "response.completed", "response": whole},
+    )
+    for number, event in enumerate(events):
+        data = json.dumps({**event, "sequence_number": number})
+        yield f"event: {event['type']}\ndata: {data}\n\n".encode()
+
+
 def _chunks(body: Mapping[str, Any]) -> Iterator[bytes]:
     base = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1_700_000_000, "model": body["model"]}
     for delta, reason in (({"role": "assistant", "content": said(body["model"])}, None), ({}, "stop")):
         choice = {"index": 0, "delta": delta, "finish_reason": reason}
         yield f"data: {json.dumps({**base, 'choices': [choice]})}\n\n".encode()
     yield b"data: [DONE]\n\n"
+
+
+def _pieces(body: Mapping[str, Any]) -> Iterator[bytes]:
+    yield f"data: {json.dumps(_text(body))}\n\n".encode()
+    yield b"data: [DONE]\n\n"
+
+
+_KINDS: Final = {
+    "responses": (_response, _events),
+    "chat/completions": (_chat, _chunks),
+    "completions": (_text, _pieces),
+    "embeddings": (_text, _pieces),
+}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ from routeiq_plugin.routing.strategies import registry
 from routeiq_plugin.routing.worker.strategy import GRAPH, HOSTED
 from routeiq_plugin.settings import AliasSettings
 from tests.routing import world
+from tests.support import processes
 
 pytestmark = pytest.mark.requirement("RTE-03")
 
@@ -215,36 +217,58 @@ def test_hosted_strategies_are_known_and_only_graph_needs_an_artifact() -> None:
         assert registry.needs_artifact(name) == (name == GRAPH)
 
 
+@contextmanager
+def s3() -> Iterator[dict[str, str]]:
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=processes.free_port(), verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
+    try:
+        yield {**keys, "AWS_ENDPOINT_URL": f"http://{host}:{port}"}
+    finally:
+        server.stop()
+
+
+@contextmanager
+def gs() -> Iterator[dict[str, str]]:
+    from gcp_storage_emulator.server import create_server
+
+    port = processes.free_port()
+    server = create_server("127.0.0.1", port, in_memory=True)
+    server.start()
+    try:
+        yield {"STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{port}", "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false"}
+    finally:
+        with suppress(Exception):
+            server.stop()
+
+
+STORES: Final = {"s3": s3, "gs": gs}
+
+
 def test_unknown_schemes_are_refused() -> None:
     with pytest.raises(ArtifactRefused, match="https://"):
         sources.fetch("https://example.invalid/artifact")
 
 
-@pytest.fixture(scope="module")
-def bucket(artifact_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The artifact in a bucket of a real S3 server on loopback; yields (file system, url)."""
-    import fsspec
-    from moto.server import ThreadedMotoServer
-
-    from tests.support import processes
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=processes.free_port(), verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ACCESS_KEY_ID", "test")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+@pytest.fixture(scope="module", params=["s3", "gs"])
+def bucket(request: pytest.FixtureRequest, artifact_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The artifact in a bucket of a real S3 or GCS server on loopback; yields (file system, url)."""
+    scheme: str = request.param
+    with pytest.MonkeyPatch.context() as patch, STORES[scheme]() as store:
+        for name, value in store.items():
+            patch.setenv(name, value)
         patch.setenv(sources.CACHE, str(tmp_path_factory.mktemp("cache")))
-        system: Any = fsspec.filesystem("s3")
+        system = sources._filesystem(f"{scheme}://models/smart")
         system.mkdir("models")
-        system.put(str(artifact_path) + "/", "models/smart/", recursive=True)
-        yield system, "s3://models/smart"
-    server.stop()
+        for name in (WEIGHTS, MANIFEST):
+            system.pipe_file(f"models/smart/{name}", (artifact_path / name).read_bytes())
+        yield system, f"{scheme}://models/smart"
 
 
-def test_an_artifact_from_s3_is_fetched_when_it_changes(bucket: Any, tmp_path: Path) -> None:
+def test_an_artifact_from_a_bucket_is_fetched_when_it_changes(bucket: Any, tmp_path: Path) -> None:
     system, url = bucket
     arm = arm_of(url)
     assert arm.load()
@@ -252,7 +276,7 @@ def test_an_artifact_from_s3_is_fetched_when_it_changes(bucket: Any, tmp_path: P
     first = arm.active
     world.train(tmp_path / "next", name="newer")
     for name in (WEIGHTS, MANIFEST):
-        system.put(str(tmp_path / "next" / name), f"models/smart/{name}")
+        system.pipe_file(f"models/smart/{name}", (tmp_path / "next" / name).read_bytes())
     assert arm.load()
     assert arm.active is not None
     assert arm.active is not first
@@ -268,7 +292,8 @@ def test_a_bucket_that_is_away_leaves_what_was_fetched(bucket: Any, monkeypatch:
     arm = arm_of(url)
     arm.load()
     active = arm.active
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    for name in ("AWS_ENDPOINT_URL", "STORAGE_EMULATOR_HOST"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     with pytest.raises(Unavailable):
         arm.load()
@@ -279,4 +304,4 @@ def test_a_bucket_that_is_away_leaves_what_was_fetched(bucket: Any, monkeypatch:
     assert active is not None
     assert restarted.active.artifact_id == active.artifact_id
     with pytest.raises(Unavailable):
-        arm_of("s3://models/never-fetched").load()
+        arm_of(url.replace("smart", "never-fetched")).load()

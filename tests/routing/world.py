@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -85,6 +86,19 @@ def config(url: str, aliases: Mapping[str, Any], **more: Any) -> dict[str, Any]:
     return merge(base, more)
 
 
+TIRED: Final = "tired"
+HEAVY: Final = ("torch", "transformers", "llmrouter")
+
+
+def tiring(url: str) -> dict[str, Any]:
+    """Build a group that its first failure puts into cooldown for longer than any test."""
+    return {
+        "model_name": TIRED,
+        "litellm_params": {"model": f"openai/{TIRED}", "api_base": url, "api_key": "upstream"},
+        "model_info": {"allowed_fails_policy": {"InternalServerErrorAllowedFails": 0}, "cooldown_time": 3600},
+    }
+
+
 ENTRY_POINTS: Final = """[routeiq_plugin.strategies]
 stalling = third_party:stalling
 failing = third_party:failing
@@ -101,17 +115,39 @@ def furnish(workdir: Path) -> None:
     info = package / "third_party-1.0.dist-info"
     info.mkdir(parents=True)
     shutil.copyfile(here / "third_party.py", package / "third_party.py")
+    for name in HEAVY:
+        if find_spec(name) is None:  # so that whoever tries to import it is found out
+            (package / name).mkdir()
+            (package / name / "__init__.py").touch()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: third-party\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(ENTRY_POINTS)
 
 
 @contextmanager
-def routed(workdir: Path, upstream: Provider, aliases: Mapping[str, Any], **more: Any) -> Iterator[Routed]:
+def routed(
+    workdir: Path, upstream: Provider, aliases: Mapping[str, Any], workers: int = 1, **more: Any
+) -> Iterator[Routed]:
     """Run a proxy with these aliases."""
     furnish(workdir)
     env = {"PYTHONPATH": str(workdir / "site")}
-    with running_proxy(workdir, config=config(upstream.url, aliases, **more), env=env) as proxy:
+    with running_proxy(workdir, config=config(upstream.url, aliases, **more), env=env, workers=workers) as proxy:
         yield Routed(proxy, upstream)
+
+
+@dataclass(frozen=True)
+class Versions:
+    """Two versions of an artifact behind one path, a link that is turned from one to the other in one step."""
+
+    link: Path
+    homes: tuple[Path, ...]
+    ids: tuple[str, ...]
+
+    def turn(self, at: int) -> str:
+        """Point at a version; returns its id."""
+        partial = self.link.with_name("partial")
+        partial.symlink_to(self.homes[at % len(self.homes)], target_is_directory=True)
+        partial.replace(self.link)
+        return self.ids[at % len(self.ids)]
 
 
 @dataclass(frozen=True)
