@@ -303,7 +303,8 @@ def main() -> None:
     given = options.parse_args()
     if given.json is not None:
         given.json.touch()  # a wrong path is known before minutes of work are done
-    results, load = measure(*((2, 8) if given.quick else (given.rounds, given.calls)), pause=given.pause_ms / 1e3)
+    rounds, calls = (2, 8) if given.quick else (given.rounds, given.calls)
+    results, load = measure(rounds, calls, given.pause_ms / 1e3)
     print("\n".join(lines(results, load)))
     if given.json is not None:
         found: dict[str, Any] = {
