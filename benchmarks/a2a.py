@@ -116,12 +116,13 @@ Results = dict[str, dict[str, Samples]]
 """By scenario and arm."""
 
 
-async def _client(target: Target, scenario: Scenario, calls: int) -> list[Call]:
+async def _client(target: Target, scenario: Scenario, calls: int, pause: float) -> list[Call]:
     reader, writer = await asyncio.open_connection("127.0.0.1", target.port)
     request = target.request(scenario)
     made = []
     try:
         for _ in range(calls):
+            await asyncio.sleep(pause)
             begun = time.perf_counter()
             writer.write(request)
             first, body = await answer(reader)
@@ -152,16 +153,16 @@ async def answer(reader: asyncio.StreamReader) -> tuple[float, bytes]:
     return first, bytes(chunks)
 
 
-async def _all(target: Target, scenario: Scenario, calls: int) -> list[Call]:
+async def _all(target: Target, scenario: Scenario, calls: int, pause: float = 0.0) -> list[Call]:
     each = max(1, calls // scenario.concurrency)
-    clients = (_client(target, scenario, each) for _ in range(scenario.concurrency))
+    clients = (_client(target, scenario, each, pause) for _ in range(scenario.concurrency))
     return [call for made in await asyncio.gather(*clients) for call in made]
 
 
-def measure_one(target: Target, scenario: Scenario, calls: int, into: Samples) -> None:
-    """Make calls and keep their medians."""
+def measure_one(target: Target, scenario: Scenario, calls: int, into: Samples, pause: float = 0.0) -> None:
+    """Make calls, each `pause` seconds after the answer before it, and keep their medians."""
     before = processes.cpu_seconds(target.pid)
-    made = asyncio.run(_all(target, scenario, calls))
+    made = asyncio.run(_all(target, scenario, calls, pause))
     spent = processes.cpu_seconds(target.pid) - before
     into.first_ms.append(median(call.first_ms for call in made))
     into.total_ms.append(median(call.total_ms for call in made))
@@ -169,7 +170,7 @@ def measure_one(target: Target, scenario: Scenario, calls: int, into: Samples) -
     into.calls += len(made)
 
 
-def measure(rounds: int, calls: int) -> tuple[Results, list[float]]:
+def measure(rounds: int, calls: int, pause: float = 0.0) -> tuple[Results, list[float]]:
     """Run everything, one thing at a time; returns the samples and the machine's load average over the run."""
     results: Results = {scenario.name: {arm: Samples() for arm in ARMS} for scenario in SCENARIOS}
     load = []
@@ -183,7 +184,7 @@ def measure(rounds: int, calls: int) -> tuple[Results, list[float]]:
             _say(f"round {index + 1} of {rounds}")
             for scenario in SCENARIOS:
                 for arm in ARMS if index % 2 == 0 else ARMS[::-1]:
-                    measure_one(targets[arm], scenario, calls, results[scenario.name][arm])
+                    measure_one(targets[arm], scenario, calls, results[scenario.name][arm], pause)
             load.append(processes.load_average())
     return results, load
 
@@ -294,12 +295,16 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--rounds", type=int, default=10, help="interleaved rounds of every scenario (default 10)")
     options.add_argument("--calls", type=int, default=40, help="calls of a scenario in a round (default 40)")
+    options.add_argument(
+        "--pause-ms", type=float, default=0.0, help="wait before each call: what follows an answer delays no other call"
+    )
     options.add_argument("--quick", action="store_true", help="see that it works; the figures mean little")
     options.add_argument("--json", type=Path, metavar="FILE", help="also write every sample to FILE")
     given = options.parse_args()
     if given.json is not None:
         given.json.touch()  # a wrong path is known before minutes of work are done
-    results, load = measure(*((2, 8) if given.quick else (given.rounds, given.calls)))
+    rounds, calls = (2, 8) if given.quick else (given.rounds, given.calls)
+    results, load = measure(rounds, calls, given.pause_ms / 1e3)
     print("\n".join(lines(results, load)))
     if given.json is not None:
         found: dict[str, Any] = {

@@ -22,9 +22,10 @@ async def unless_client_leaves(request: Request, answer: Awaitable[Response]) ->
         await asyncio.wait((work, left), return_when=asyncio.FIRST_COMPLETED)
         return work.result() if work.done() else Response(status_code=CLIENT_LEFT)
     finally:
-        for task in (work, left):
-            task.cancel()
-        await asyncio.gather(work, left, return_exceptions=True)
+        left.cancel()
+        if not work.done():
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
 
 
 async def _disconnected(request: Request) -> None:

@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
@@ -24,6 +24,7 @@ from starlette.requests import Request
 
 from routeiq_plugin.errors import NotFound, RouteIQError, wire
 from routeiq_plugin.host.auth import Caller
+from routeiq_plugin.host.behind import do_behind
 from routeiq_plugin.host.calls import capabilities
 from routeiq_plugin.host.departures import CLIENT_LEFT
 from routeiq_plugin.host.mcp_manager import manager
@@ -87,7 +88,10 @@ class ToolFailed(Exception):
 class HostedToolCall:
     """A call that LiteLLM let through; `begin` makes one, and exactly one of `answered` and the failures ends it."""
 
-    def __init__(self, caller: Caller, subject: ToolSubject, server: Any, data: Json, logging: Any) -> None:
+    def __init__(
+        self, caller: Caller, subject: ToolSubject, server: Any, data: Json, logging: Any, *, request: Request
+    ) -> None:
+        self._request = request
         self._identity = caller.identity
         self._subject = subject
         self._server = server
@@ -122,7 +126,7 @@ class HostedToolCall:
         except Exception as refused:
             await _fail(processor.data.get("litellm_logging_obj"), refused, began, caller.identity, processor.data)
             raise told(refused) from refused
-        call = cls(caller, subject, server, data, logging)
+        call = cls(caller, subject, server, data, logging, request=request)
         call._describe(arguments)
         return call
 
@@ -190,7 +194,7 @@ class HostedToolCall:
         return work
 
     async def answered(self, result: Any) -> Any:
-        """Show a `CallToolResult` to guardrails and hooks and return it as they leave it; its event is sent.
+        """Show a `CallToolResult` to guardrails and hooks and return it as they leave it; its event follows.
 
         A tool's own error counts as a failure. Raises what a guardrail refuses with.
         """
@@ -208,7 +212,8 @@ class HostedToolCall:
         if result.is_error:
             await self._tool_error(_error_text(result), ended)
         else:
-            self._enqueue(self._logging.async_success_handler(result=result, start_time=self._began, end_time=ended))
+            succeed = partial(contextvars.copy_context().run, self._succeed, result, ended)
+            do_behind(self._request, succeed)
         return result
 
     async def fail(self, error: Exception) -> None:
@@ -245,6 +250,9 @@ class HostedToolCall:
         await proxy_server().proxy_logging_obj.post_call_failure_hook(
             request_data=self._data, original_exception=failure, user_api_key_dict=self._identity, route=ROUTE
         )
+
+    def _succeed(self, result: Any, ended: datetime) -> None:
+        self._enqueue(self._logging.async_success_handler(result=result, start_time=self._began, end_time=ended))
 
     def _describe(self, arguments: Json) -> None:
         server, details = self._server, self._logging.model_call_details

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from routeiq_plugin.errors import Forbidden
 from routeiq_plugin.host.app import BODY
 from routeiq_plugin.host.auth import Caller, authenticate
+from routeiq_plugin.host.behind import answer_first
 from routeiq_plugin.host.departures import unless_client_leaves
 from routeiq_plugin.host.requests import KEY, author_of, json_body
 from routeiq_plugin.mcp.access import Action
@@ -68,7 +69,7 @@ def _add_tools(router: APIRouter, plane: DataPlane) -> None:
             result = await plane.tools.call(asked, request, call)
             return JSONResponse(result.model_dump(by_alias=True, mode="json"))
 
-        return await unless_client_leaves(request, answer())
+        return await answer_first(request, unless_client_leaves(request, answer()))
 
 
 def _add_resources(router: APIRouter, plane: DataPlane) -> None:
