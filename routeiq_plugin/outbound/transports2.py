@@ -138,10 +138,6 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
 class Client(httpx2.AsyncClient):
     """Follows no redirect, not even for an SDK that asks: headers of an agent are for that agent's address alone."""
 
-    def __init__(self, transport: httpx2.AsyncBaseTransport, **options: Any) -> None:
-        super().__init__(transport=transport, **options)
-        self._guarded = transport
-
     async def send(
         self,
         request: httpx2.Request,
@@ -151,28 +147,7 @@ class Client(httpx2.AsyncClient):
         follow_redirects: Any = False,
     ) -> httpx2.Response:
         """Send as httpx2 does, with `follow_redirects` ignored."""
-        if self.is_closed or not self._is_plain(request, auth):
-            return await super().send(request, stream=stream, auth=auth, follow_redirects=False)
-        # Without authentication, redirects, cookies and hooks this is all that is left of what httpx2 does here.
-        try:
-            response = await self._guarded.handle_async_request(request)
-        except httpx2.RequestError as error:
-            error.request = request
-            raise
-        response.request = request
-        try:
-            if response.has_redirect_location:
-                response.next_request = self._build_redirect_request(request, response)  # the MCP SDK looks there
-            if not stream:
-                await response.aread()
-        except BaseException:
-            await response.aclose()
-            raise
-        return response
-
-    def _is_plain(self, request: httpx2.Request, auth: Any) -> bool:
-        has_auth = self.auth is not None if auth is httpx2.USE_CLIENT_DEFAULT else auth is not None
-        return not has_auth and not request.url.userinfo and not any(self.event_hooks.values())
+        return await super().send(request, stream=stream, auth=auth, follow_redirects=False)
 
 
 class _Stream(httpx2.AsyncByteStream):

@@ -130,19 +130,6 @@ async def test_nobody_listening_is_an_error_without_the_address(stack: Stack, ca
     assert str(backend_error(failed.value)) == "the backend could not be reached"
 
 
-async def test_what_goes_wrong_knows_its_request(stack: Stack) -> None:
-    async with stack.opened(Names({})) as client:
-        with pytest.raises(Exception, match="does not resolve") as failed:
-            await client.get("http://gone.test/path")
-    assert str(failed.value.request.url) == "http://gone.test/path"  # type: ignore[attr-defined]
-
-
-async def test_a_user_in_the_url_is_sent_as_the_stack_sends_it(stack: Stack, canary: Server) -> None:
-    async with stack.opened(LOCAL, "agent.test") as client:
-        await client.get(f"http://user:word@agent.test:{canary.port}/")
-    assert canary.header("authorization") == "Basic dXNlcjp3b3Jk"
-
-
 async def test_a_name_that_is_gone_is_the_backends_fault(stack: Stack) -> None:
     async with stack.opened(Names({})) as client:
         with pytest.raises(Exception, match="does not resolve") as failed:
