@@ -102,16 +102,19 @@ def _text(body: Mapping[str, Any]) -> dict[str, Any]:
     return {**_chat(body), "object": "text_completion", "choices": [choice]}
 
 
-def _response(body: Mapping[str, Any]) -> dict[str, Any]:
+def _message(body: Mapping[str, Any]) -> dict[str, Any]:
     content = [{"type": "output_text", "text": said(body["model"]), "annotations": []}]
-    message = {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": content}
+    return {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": content}
+
+
+def _response(body: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "id": "resp_1",
         "object": "response",
         "created_at": 1_700_000_000,
         "status": "completed",
         "model": body["model"],
-        "output": [message],
+        "output": [_message(body)],
         "parallel_tool_calls": True,
         "tool_choice": "auto",
         "tools": [],
@@ -122,10 +125,10 @@ def _response(body: Mapping[str, Any]) -> dict[str, Any]:
 def _events(body: Mapping[str, Any]) -> Iterator[bytes]:
     whole = _response(body)
     started = {**whole, "status": "in_progress", "output": []}
-    message = whole["output"][0]
+    message = _message(body)
     part = message["content"][0]
     at = {"item_id": message["id"], "output_index": 0, "content_index": 0}
-    events = (
+    events: tuple[dict[str, Any], ...] = (
         {"type": "response.created", "response": started},
         {"type": "response.output_item.added", "output_index": 0, "item": {**message, "content": []}},
         {"type": "response.content_part.added", **at, "part": {**part, "text": ""}},

@@ -67,7 +67,7 @@ def test_wrong_settings_are_named() -> None:
 
 def test_in_the_proxy(upstream: Provider, tmp_path: Path) -> None:
     mixed = [deployment(upstream.url, name) for name in GROUPS]
-    more = {"model_list": mixed, "routeiq": {"routing": {"groups": {GROUP: SETTINGS}}}}
+    more: dict[str, Any] = {"model_list": mixed, "routeiq": {"routing": {"groups": {GROUP: SETTINGS}}}}
     with routed(tmp_path, upstream, {}, **more) as here:
         _serves_the_group(here)
 
