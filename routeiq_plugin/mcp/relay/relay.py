@@ -26,6 +26,7 @@ from routeiq_plugin.mcp.relay.answers import Relayed
 from routeiq_plugin.mcp.relay.carrier import PARAMETERS, SESSION, Carrier, passed_on
 from routeiq_plugin.mcp.relay.events import events, message_of, with_message
 from routeiq_plugin.mcp.relay.governance import GovernedCall, ListedTools, Rule, Untouched
+from routeiq_plugin.mcp.relay.messages import require_message
 from routeiq_plugin.mcp.relay.origins import require_origin
 from routeiq_plugin.mcp.relay.tickets import MARK, Tickets
 from routeiq_plugin.mcp.tools import ToolCall
@@ -73,6 +74,8 @@ class Relay:
         server = await gateway.get(caller, name, Action.USE)
         asked = self._plane.offers.asked(caller, dict(request.headers))
         try:
+            if request.method == "POST":
+                message = require_message(request.scope.get(BODY, b""), asked.incoming)
             return await self._carried(asked, request, server, message)
         except LoginRequired:
             raise
@@ -199,7 +202,7 @@ def _is_for_us(request: Request, message: Any) -> bool:
 
 
 def _message(request: Request) -> Any:
-    """Read the message of a POST; what is no message is stock's to refuse, unless a session of ours is named."""
+    """Read the message of a POST to tell whose it is: what is none we refuse where a session of ours is named."""
     return _parsed(request.scope.get(BODY, b"")) if request.method == "POST" else None
 
 
