@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
@@ -18,11 +19,15 @@ class _Named:
     short_prefix: str | None = None
 
 
-def prefix(*, alias: str | None, server_name: str | None, server_id: str) -> str:
+def prefix(server_id: str, fields: Mapping[str, Any]) -> str:
     """Return what stands before a server's names, separator included."""
     utils = _utils()
-    known = utils.get_server_prefix(_Named(alias, server_name, server_id))
-    return f"{utils.normalize_server_name(known)}{utils.MCP_TOOL_PREFIX_SEPARATOR}"
+    return f"{utils.normalize_server_name(place(server_id, fields))}{utils.MCP_TOOL_PREFIX_SEPARATOR}"
+
+
+def place(server_id: str, fields: Mapping[str, Any]) -> str:
+    """Return the server's part of a path (LiteLLM's short prefixes included)."""
+    return str(_utils().get_server_prefix(_Named(fields.get("alias"), fields.get("server_name"), server_id)))
 
 
 @cache

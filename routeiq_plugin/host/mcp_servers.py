@@ -305,12 +305,6 @@ def everyone_sees_all() -> bool:
     return bool(proxy_server().general_settings.get("user_mcp_management_mode") == "view_all")
 
 
-def prefix(fields: Mapping[str, Any]) -> str:
-    """Return the server's part of a path and of its tools' names (LiteLLM's short prefixes included)."""
-    utils = importlib.import_module("litellm.proxy._experimental.mcp_server.utils")
-    return str(utils.get_server_prefix(LiteLLM_MCPServerTable.model_validate(dict(fields))))
-
-
 def builtin_entry() -> tuple[str, str, str]:
     """Return name, description and version of the registry's entry for the gateway itself."""
     endpoints = _endpoints()

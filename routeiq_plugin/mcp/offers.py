@@ -167,10 +167,7 @@ def is_delegated(server: Server) -> bool:
 
 def prefix_of(server: Server) -> str:
     """Return what stands before its names in lists over all servers."""
-    fields = server.fields
-    return mcp_names.prefix(
-        alias=fields.get("alias"), server_name=fields.get("server_name"), server_id=server.server_id
-    )
+    return mcp_names.prefix(server.server_id, server.fields)
 
 
 def without_prefix(server: Server, name: str) -> str | None:

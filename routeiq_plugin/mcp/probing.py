@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from typing import Any, Final, Protocol
 
 from routeiq_plugin.mcp.health import Probe, StockHealth
 from routeiq_plugin.mcp.model import Server
+from routeiq_plugin.mcp.static_credentials import own_headers
 from routeiq_plugin.outbound import backend_error
 
-_SCHEMES: Final[Mapping[str, Callable[[str], tuple[str, str]]]] = {
-    "api_key": lambda value: ("X-API-Key", value),
-    "bearer_token": lambda value: ("Authorization", f"Bearer {value}"),
-    "basic": lambda value: ("Authorization", f"Basic {base64.b64encode(value.encode()).decode()}"),
-    "authorization": lambda value: ("Authorization", value),
-    "token": lambda value: ("Authorization", f"token {value}"),
-}
-"""LiteLLM's ways to present a stored `auth_value`."""
 _REFUSED: Final = (401, 403)
 _FAILED: Final = 400
 
@@ -60,7 +52,7 @@ class SessionProber:
         """Open a session; `failed` takes the statuses of what was refused, which the SDK keeps to itself."""
         from mcp.client.session import ClientSession
 
-        client = self._clients.httpx2_client(_headers(server))
+        client = self._clients.httpx2_client(own_headers(server))
 
         async def note(response: Any) -> None:
             opens = server.transport == "sse" or response.request.method == "POST"
@@ -88,16 +80,6 @@ def _transport(server: Server, client: Any) -> Any:
     from mcp.client.streamable_http import streamable_http_client
 
     return streamable_http_client(url, http_client=client)
-
-
-def _headers(server: Server) -> dict[str, str]:
-    headers = dict(server.fields.get("static_headers") or {})
-    scheme = _SCHEMES.get(server.auth_type)
-    value = server.credentials.get("auth_value")
-    if scheme is not None and value:
-        name, shown = scheme(str(value))
-        headers[name] = shown
-    return headers
 
 
 def _needs_own_login(server: Server) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from routeiq_plugin.host import mcp_names
 from routeiq_plugin.host import mcp_servers as host_servers
 from routeiq_plugin.mcp.model import Server
 
@@ -17,7 +18,8 @@ def registry(servers: Sequence[Server], base_url: str) -> Json:
     entries = [_entry(name, description, version, f"{base_url}/mcp")]
     for server in sorted(servers, key=lambda each: each.name):
         told = str(server.fields.get("description") or server.name)
-        entries.append(_entry(server.name, told, version, f"{base_url}/{host_servers.prefix(server.fields)}/mcp"))
+        place = mcp_names.place(server.server_id, server.fields)
+        entries.append(_entry(server.name, told, version, f"{base_url}/{place}/mcp"))
     return {"servers": [{"server": entry} for entry in entries]}
 
 

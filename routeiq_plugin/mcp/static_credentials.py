@@ -51,21 +51,11 @@ class StaticCredentials:
         header that cannot be sent.
         """
         own = dict(_brought(server, incoming))
-        return self._composed(server, own, dict(self._passed_on(server, incoming)))
+        return _composed(server, own, dict(self._passed_on(server, incoming)))
 
     async def own(self, server: Server) -> Credential:
         """Return the row's own credential: for what the gateway asks by itself."""
-        return self._composed(server, {}, {})
-
-    def _composed(self, server: Server, own: Mapping[str, str], passed_on: Mapping[str, str]) -> Credential:
-        static = {str(name): str(value) for name, value in (server.fields.get("static_headers") or {}).items()}
-        headers: dict[str, str] = {}
-        for source in (own or dict(_configured(server)), passed_on, static):
-            for name, value in source.items():
-                _check(name, value)
-                headers = {kept: text for kept, text in headers.items() if kept.lower() != name.lower()}
-                headers[name] = value
-        return Credential(_identity({**own, **passed_on}), headers)
+        return _composed(server, {}, {})
 
     def _passed_on(self, server: Server, incoming: Mapping[str, str]) -> Iterator[tuple[str, str]]:
         refused = CREDENTIALS | _OURS | {self._key_header() or ""}
@@ -73,6 +63,22 @@ class StaticCredentials:
             lowered = str(name).lower()
             if lowered in incoming and lowered not in refused and not lowered.startswith(("x-litellm-", "sec-")):
                 yield str(name), incoming[lowered]
+
+
+def own_headers(server: Server) -> Mapping[str, str]:
+    """Return what the row itself says is sent; raises `InvalidRequest` for what cannot be."""
+    return _composed(server, {}, {}).headers
+
+
+def _composed(server: Server, own: Mapping[str, str], passed_on: Mapping[str, str]) -> Credential:
+    static = {str(name): str(value) for name, value in (server.fields.get("static_headers") or {}).items()}
+    headers: dict[str, str] = {}
+    for source in (own or dict(_configured(server)), passed_on, static):
+        for name, value in source.items():
+            _check(name, value)
+            headers = {kept: text for kept, text in headers.items() if kept.lower() != name.lower()}
+            headers[name] = value
+    return Credential(_identity({**own, **passed_on}), headers)
 
 
 def _brought(server: Server, incoming: Mapping[str, str]) -> Iterator[tuple[str, str]]:
