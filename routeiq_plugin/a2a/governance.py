@@ -14,13 +14,13 @@ from typing import Any, Final, Self
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
 
 from routeiq_plugin.a2a.model import Agent
 from routeiq_plugin.a2a.outcomes import INVALID, LEFT, CallLog, Failure, Prices
 from routeiq_plugin.a2a.records import CallRecorder
 from routeiq_plugin.host import call_views, calls
 from routeiq_plugin.host.auth import Caller
+from routeiq_plugin.host.behind import Followed
 from routeiq_plugin.host.config import key_header
 from routeiq_plugin.outbound.headers import CREDENTIALS
 
@@ -192,13 +192,17 @@ class GovernedCall:
             self.abandon()
         elif self._open and not hasattr(response, "body_iterator"):
             await self.fail(INVALID)
-        return _Settling(response, self)
+        return Followed(response, self._close)
 
     def settle(self) -> None:
         """Send the event of a call that ended well, if it waits: LiteLLM's logging must not delay the answer."""
         conclude, self._conclude = self._conclude, None
         if conclude is not None:
             conclude()
+
+    def _close(self) -> None:
+        self.abandon()
+        self.settle()
 
     def _ends(self) -> bool:
         was_open, self._open = self._open, False
@@ -241,24 +245,6 @@ _counting: Final[set[asyncio.Task[None]]] = set()
 async def counted() -> None:
     """Wait for the calls whose tokens are still being counted: their records come with that."""
     await asyncio.gather(*_counting, return_exceptions=True)
-
-
-class _Settling(Response):
-    """A response behind which its call's event is sent; over, or with nobody listening, it ends what is still open."""
-
-    def __init__(self, response: Response, call: GovernedCall) -> None:
-        self._response = response
-        self._call = call
-        self.background = response.background
-        self.status_code = response.status_code
-        self.raw_headers = response.raw_headers
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await self._response(scope, receive, send)
-        finally:
-            self._call.abandon()
-            self._call.settle()
 
 
 def _subject(agent: Agent) -> calls.Subject:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final
 
 from starlette.requests import Request
@@ -27,25 +28,28 @@ async def answer_first(request: Request, answering: Awaitable[Response]) -> Resp
     waiting: list[Callable[[], None]] = []
     request.scope[BEHIND] = waiting
     try:
-        return _First(await answering, waiting)
+        return Followed(await answering, partial(_do, waiting))
     except BaseException:
         _do(waiting)
         raise
 
 
-class _First(Response):
-    def __init__(self, response: Response, waiting: list[Callable[[], None]]) -> None:
+class Followed(Response):
+    """A response behind which `work` is done: after its last byte, or when nobody is there to hear it."""
+
+    def __init__(self, response: Response, work: Callable[[], None]) -> None:
         self._response = response
-        self._waiting = waiting
+        self._work = work
         self.background = response.background
         self.status_code = response.status_code
         self.raw_headers = response.raw_headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, then do it."""
         try:
             await self._response(scope, receive, send)
         finally:
-            _do(self._waiting)
+            self._work()
 
 
 def _do(waiting: list[Callable[[], None]]) -> None:
