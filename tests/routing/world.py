@@ -25,6 +25,7 @@ GROUPS: Final[Mapping[str, Mapping[str, Any]]] = {
     "middle": {"supports_function_calling": True, "max_input_tokens": 8_000},
     "small": {"max_input_tokens": 8_000},
 }
+PATIENT_MS: Final = 30_000
 PRICES: Final = {"large": 1e-5, "middle": 2e-6, "small": 1e-6}
 CANDIDATES: Final = tuple(GROUPS)
 
@@ -41,8 +42,9 @@ CHAT: Final = "Hello friend {at}, how was your holiday by the sea with the child
 
 
 def alias(strategy: str, **fields: Any) -> dict[str, Any]:
-    """Build an alias of all groups."""
-    return {"strategy": strategy, "candidates": list(CANDIDATES), "default": "small", **fields}
+    """Build an alias of all groups, with time enough to choose on a machine that is busy with something else."""
+    usual = {"candidates": list(CANDIDATES), "default": "small", "deadline_ms": PATIENT_MS}
+    return {"strategy": strategy, **usual, **fields}
 
 
 def scored() -> Dataset:
