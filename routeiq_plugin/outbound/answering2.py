@@ -6,6 +6,7 @@ Imported, like `transports2`, only when a client of httpx2 is first asked for.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import secrets
@@ -29,6 +30,12 @@ SESSION: Final = "mcp-session-id"
 LISTEN: Final = "subscriptions/listen"
 """The request that stays open for what a server has to tell (MCP 2026-07-28)."""
 
+END: Final = "routeiq end of events"
+"""Name of the tasks that wait for the end of an answered stream."""
+END_SECONDS: Final = 0.5
+"""How long a server may take from its answer to the end of the stream that brought it."""
+
+_ANSWERS: Final = (b'"result"', b'"error"')
 _EVENTS: Final = "text/event-stream"
 _JSON: Final = "application/json"
 _UNAUTHORIZED: Final = frozenset({401, 403})
@@ -58,6 +65,13 @@ class AnsweringTransport(httpx2.AsyncBaseTransport):
     def __init__(self, inner: httpx2.AsyncBaseTransport, broken: Broken | None = None) -> None:
         self._inner = inner
         self._broken = broken
+        self._ends: set[asyncio.Task[None]] = set()
+
+    async def aclose(self) -> None:
+        """Wait for the end of no stream any longer; the other transport stays open."""
+        for end in self._ends:
+            end.cancel()
+        await asyncio.gather(*self._ends, return_exceptions=True)
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send; raises for other methods than POST, what the other transport raises."""
@@ -90,7 +104,7 @@ class AnsweringTransport(httpx2.AsyncBaseTransport):
             return response
         kind = response.headers.get("content-type", "").lower()
         if response.is_success and kind.startswith(_EVENTS) and self._broken is None:
-            response.stream = _Events(response.stream, call_id)
+            response.stream = _Events(response.stream, call_id, self._ends)
             return response
         try:
             body = await response.aread()
@@ -123,23 +137,49 @@ class AnsweringTransport(httpx2.AsyncBaseTransport):
 
 
 class _Events(httpx2.AsyncByteStream):
-    """A stream of events whose last one says how it broke, if it broke."""
+    """A stream of events whose last one says how it broke, if it broke.
 
-    def __init__(self, stream: Any, call_id: Any) -> None:
+    The SDK closes it as soon as it has the answer, which comes before the stream's end. That end is then waited for, in
+    `ends`: a connection that is closed before it cannot be used again, and every call would need one of its own.
+    """
+
+    def __init__(self, stream: Any, call_id: Any, ends: set[asyncio.Task[None]]) -> None:
         self._stream = stream
+        self._chunks: AsyncIterator[bytes] = aiter(stream)
         self._call_id = call_id
+        self._ends = ends
+        self._is_answered = self._is_handed_over = False
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         try:
-            async for chunk in self._stream:
+            async for chunk in self._chunks:
+                self._is_answered = self._is_answered or any(sign in chunk for sign in _ANSWERS)
+                self._is_handed_over = True
                 yield chunk
+                self._is_handed_over = False
         except Exception as failure:  # noqa: BLE001
             error = _error(self._call_id, Fault.of(backend_error(failure), Reach.SENT))
             # Whatever event was being sent is given a name that nobody listens to, and then ends.
             yield b"\nevent: broken\n\nevent: message\ndata: " + error + b"\n\n"
 
     async def aclose(self) -> None:
-        await self._stream.aclose()
+        if not (self._is_answered and self._is_handed_over):  # closing is how a call is cancelled
+            await self._stream.aclose()
+            return
+        self._is_answered = False
+        end = asyncio.get_running_loop().create_task(self._ended(), name=END)
+        self._ends.add(end)
+        end.add_done_callback(self._ends.discard)
+
+    async def _ended(self) -> None:
+        try:
+            async with asyncio.timeout(END_SECONDS):
+                async for _ in self._chunks:
+                    pass
+        except Exception as failure:  # noqa: BLE001  the call has its answer; only its connection is lost
+            logger.debug("routeiq: an answered stream of events did not end (%s)", type(failure).__name__)
+        finally:
+            await self._stream.aclose()
 
 
 def fault_of(code: int, data: Any) -> Fault | None:

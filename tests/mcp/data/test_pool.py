@@ -16,7 +16,7 @@ from routeiq_plugin.mcp.catalog import Catalog, Offer
 from routeiq_plugin.mcp.credentials import Credential
 from routeiq_plugin.mcp.model import Server
 from routeiq_plugin.mcp.sessions import AGE_SECONDS, IDLE_SECONDS, Policy, Sessions
-from routeiq_plugin.outbound import Clients, Guard
+from routeiq_plugin.outbound import Clients, Guard, answering2, transports2
 from routeiq_plugin.settings import OutboundSettings
 from tests.mcp.data.conftest import HTTP, NETWORK, OwnBackend, Shared
 from tests.support.mcp_backends import McpBackend, Speaks
@@ -70,6 +70,37 @@ async def test_calls_make_no_client_and_no_tls_context(
     assert made == []
     await sessions.call(server, Credential("another"), ADD)
     assert made == ["client"], "what counts must be able to count"
+
+
+@pytest.mark.parametrize("speaks", HTTP)
+async def test_calls_in_turn_share_one_connection(
+    monkeypatch: pytest.MonkeyPatch, sessions: Sessions, own_backend: OwnBackend, speaks: Speaks
+) -> None:
+    """The SDK closes each call's events at their answer, before their end; that must not cost the connection."""
+    server = server_of(own_backend(speaks))
+    monkeypatch.setattr(answering2, "END_SECONDS", 60)
+    await sessions.call(server, GATEWAY, ADD)
+    await all_ended()
+    dialled: list[str] = []
+    original = transports2.PinnedBackend.connect_tcp
+
+    async def dial(self: transports2.PinnedBackend, host: str, port: int, *rest: Any, **options: Any) -> Any:
+        dialled.append(host)
+        return await original(self, host, port, *rest, **options)
+
+    monkeypatch.setattr(transports2.PinnedBackend, "connect_tcp", dial)
+    for _ in range(20):
+        await sessions.call(server, GATEWAY, ADD)
+        await all_ended()
+    assert dialled == []
+    await sessions.call(server, Credential("another"), ADD)
+    assert speaks is Speaks.STATELESS or dialled, "what counts must be able to count"
+
+
+async def all_ended() -> None:
+    """Wait until no answered stream of events is open."""
+    while any(task.get_name() == answering2.END for task in asyncio.all_tasks()):  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
 
 
 async def test_each_credential_has_a_session_of_its_own(sessions: Sessions, own_backend: OwnBackend) -> None:
