@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.backends import VERSIONS, Backend, Version, agent
 from tests.support.proxy import Proxy, running_proxy
+from tests.support.scheduling import ByDirectory
 from tests.support.traceability import Traceability
 
 LOOPBACK: Final = "127.0.0.1"
@@ -25,6 +26,11 @@ ProxyFactory = Callable[..., AbstractContextManager[Proxy]]
 def pytest_configure(config: pytest.Config) -> None:
     """Watch which requirement each test proves."""
     config.pluginmanager.register(Traceability(config), "traceability")
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByDirectory:
+    """Give each directory of tests to one process: its tests share proxies, which take long to start."""
+    return ByDirectory(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,7 @@
-"""Which test proves which row of `tests/requirements.py`, noted while pytest collects and runs, told at the end."""
+"""Which test proves which row of `tests/requirements.py`, noted while pytest collects and runs, told at the end.
+
+Tests that run in another process (pytest-xdist) tell their rows in their reports.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ class Traceability:
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._tests: dict[str, set[str]] = defaultdict(set)
-        self._passed: set[str] = set()
+        self._proved: set[object] = set()
         self._reported = True
 
     @property
@@ -49,7 +52,7 @@ class Traceability:
 
     def unproved(self) -> list[Requirement]:
         """Built rows whose tests were all skipped: a skipped proof is none."""
-        return [row for row in ROWS if row.state is State.BUILT and not self._tests[row.id] & self._passed]
+        return [row for row in ROWS if row.state is State.BUILT and row.id not in self._proved]
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items: Sequence[pytest.Item]) -> None:
@@ -58,15 +61,18 @@ class Traceability:
             for mark in item.iter_markers(MARKER):
                 for row_id in mark.args:
                     self._tests[row_id].add(item.nodeid)
+                    item.user_properties.append((MARKER, row_id))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Note what passed."""
         if report.when == "call" and report.passed:
-            self._passed.add(report.nodeid)
+            self._proved.update(value for name, value in report.user_properties if name == MARKER)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """Fail a whole, otherwise green run that left a built row without a passing test."""
+        if hasattr(self._config, "workerinput"):  # the process that has all reports judges
+            return
         self._reported = exitstatus == pytest.ExitCode.OK and self._everything_ran()
         if self._reported and self.unproved():
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
