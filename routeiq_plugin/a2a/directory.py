@@ -22,9 +22,10 @@ from routeiq_plugin.host.headers import MARKER, restore_headers
 from routeiq_plugin.host.names import RESERVED_NAMES
 from routeiq_plugin.host.public_lists import PublicNames
 from routeiq_plugin.host.requests import Author, Precondition
-from routeiq_plugin.store.agents import AgentRecord, AgentStore, StaleVersion
+from routeiq_plugin.store.agents import AgentRecord, AgentStore
 from routeiq_plugin.store.audit import AuditEntry
 from routeiq_plugin.store.public import PublicList, PublicObjects
+from routeiq_plugin.store.registered import StaleVersion
 
 KIND: Final = "agent"
 """What our rows are called in the change feed and the audit trail."""

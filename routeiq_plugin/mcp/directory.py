@@ -20,10 +20,10 @@ from routeiq_plugin.host.requests import Author, Precondition
 from routeiq_plugin.mcp import configuration
 from routeiq_plugin.mcp.feeding import AddressCheck, Feeding, OnFault
 from routeiq_plugin.mcp.model import Server
-from routeiq_plugin.store.agents import StaleVersion
 from routeiq_plugin.store.audit import AuditEntry
 from routeiq_plugin.store.mcp_servers import KIND, McpServerRecord, McpServerStore, NameTaken, require_free
 from routeiq_plugin.store.public import PublicList, PublicObjects
+from routeiq_plugin.store.registered import StaleVersion
 
 DELETED_KEPT: Final = 10_000
 """Deleted ids that are remembered, so that a read which began before cannot bring one back."""

@@ -59,7 +59,19 @@ class Table(SQLModel, registry=registry()):
     """Base of our tables, with a registry of its own: a user's SQLModel tables in this process stay apart."""
 
 
-class AgentRow(Table, table=True):
+class RegisteredRow(Table):
+    """Columns of every kind of registered object."""
+
+    sealed_with: str | None = Field(default=None, sa_type=String)
+    is_public: bool = Field(sa_type=Boolean)
+    created_at: datetime = Field(sa_type=UtcDateTime)
+    updated_at: datetime = Field(sa_type=UtcDateTime)
+    created_by: str | None = Field(default=None, sa_type=String)
+    updated_by: str | None = Field(default=None, sa_type=String)
+    version: int = Field(sa_type=BigInteger)
+
+
+class AgentRow(RegisteredRow, table=True):
     """One registered agent; the three sealed columns hold sealed JSON, or nothing when there is nothing to seal."""
 
     __tablename__ = "routeiq_agent"
@@ -71,7 +83,6 @@ class AgentRow(Table, table=True):
     litellm_params: str | None = Field(default=None, sa_column=Column(Text))
     static_headers: str | None = Field(default=None, sa_column=Column(Text))
     kill_switch: str | None = Field(default=None, sa_column=Column(Text))
-    sealed_with: str | None = Field(default=None, sa_column=Column(String))
     extra_headers: list[str] = Field(sa_column=Column(JSON(none_as_null=True), nullable=False))
     access_group_ids: list[str] = Field(sa_column=Column(JSON(none_as_null=True), nullable=False))
     object_permission: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
@@ -81,12 +92,6 @@ class AgentRow(Table, table=True):
     session_rpm_limit: int | None = Field(default=None, sa_column=Column(BigInteger))
     enabled: bool = Field(sa_column=Column(Boolean, nullable=False))
     execution_mode: str = Field(sa_column=Column(String, nullable=False))
-    is_public: bool = Field(sa_column=Column(Boolean, nullable=False))
-    created_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
-    updated_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
-    created_by: str | None = Field(default=None, sa_column=Column(String))
-    updated_by: str | None = Field(default=None, sa_column=Column(String))
-    version: int = Field(sa_column=Column(BigInteger, nullable=False))
 
 
 class RevisionRow(Table, table=True):
@@ -222,7 +227,7 @@ class PushDeliveryRow(Table, table=True):
     created_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
 
 
-class McpServerRow(Table, table=True):
+class McpServerRow(RegisteredRow, table=True):
     """One registered MCP server; `secrets` holds sealed JSON, or nothing when there is nothing to seal."""
 
     __tablename__ = "routeiq_mcp_server"
@@ -235,13 +240,6 @@ class McpServerRow(Table, table=True):
     """Fields of LiteLLM's server object that hold no secret, as registered."""
     secrets: str | None = Field(default=None, sa_column=Column(Text))
     """Credentials, headers, environment: whatever LiteLLM redacts."""
-    sealed_with: str | None = Field(default=None, sa_column=Column(String))
-    is_public: bool = Field(sa_column=Column(Boolean, nullable=False))
-    created_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
-    updated_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False))
-    created_by: str | None = Field(default=None, sa_column=Column(String))
-    updated_by: str | None = Field(default=None, sa_column=Column(String))
-    version: int = Field(sa_column=Column(BigInteger, nullable=False))
 
 
 class McpHealthRow(Table, table=True):

@@ -9,8 +9,9 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from routeiq_plugin.errors import Conflict, InvalidRequest, NotFound
-from routeiq_plugin.store.agents import AgentRecord, AgentStore, StaleVersion
+from routeiq_plugin.store.agents import AgentRecord, AgentStore
 from routeiq_plugin.store.engine import Database
+from routeiq_plugin.store.registered import StaleVersion
 from tests.store.parts import OTHER_SEALER, SEALER, agent, entry, opened, sql
 
 pytestmark = pytest.mark.requirement("A2A-02", "PKG-02")
