@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -12,32 +11,16 @@ from typing import Any, Final, Literal
 
 import httpx
 
-from tests.support import legacy, processes
+from tests.support import legacy, peers, processes
 from tests.support.agents.scenario import Options
+from tests.support.peers import Seen, ask
 
 Version = Literal["1.0", "both", "0.3"]
 """What the agent speaks: 1.0 only, 1.0 and 0.3 on one URL (both by a2a-sdk 1.x), or 0.3 only (by a2a-sdk 0.3.x)."""
 
 VERSIONS: Final[tuple[Version, ...]] = ("1.0", "both", "0.3")
 
-_STOP_TIMEOUT: Final = 10.0
 _WAIT_SECONDS: Final = 20.0
-
-
-@dataclass(frozen=True)
-class Seen:
-    """One request as the agent received it; header names are lower case."""
-
-    method: str
-    path: str
-    headers: Mapping[str, str]
-    body: Any
-    """Parsed JSON, or the text when it is none."""
-
-    @property
-    def rpc_method(self) -> str | None:
-        """The JSON-RPC method, if this is a call."""
-        return self.body.get("method") if isinstance(self.body, dict) else None
 
 
 @dataclass(frozen=True)
@@ -69,11 +52,11 @@ class Backend:
 
     def card(self) -> dict[str, Any]:
         """Fetch the agent card, as anyone would; this too is seen."""
-        return dict(_get(self.card_url))
+        return dict(ask("GET", self.card_url))
 
     def seen(self) -> list[Seen]:
         """Every request since it started, oldest first, control requests excepted."""
-        return [Seen(**{**request, "body": _parsed(request["body"])}) for request in _get(f"{self.url}_seen")]
+        return [Seen.read(request) for request in ask("GET", f"{self.url}_seen")]
 
     def calls(self) -> list[Seen]:
         """The JSON-RPC calls among `seen()`."""
@@ -81,24 +64,19 @@ class Backend:
 
     def release(self, gate: str, count: int = 1) -> None:
         """Let so many events go, now or when they come; `gate` is the text after `gate:` (all of it if `gate=True`)."""
-        _request("POST", f"{self.url}_release", json={"gate": gate, "count": count})
+        ask("POST", f"{self.url}_release", json={"gate": gate, "count": count})
 
     def cancelled(self, *, at_least: int = 0, timeout: float = _WAIT_SECONDS) -> Cancelled:
         """Return the counts, once `at_least` clients have hung up; raises `TimeoutError` when they do not."""
         query = {"disconnects": at_least, "timeout": timeout}
-        counts = Cancelled(**_request("GET", f"{self.url}_cancelled", params=query, timeout=timeout + 10))
+        counts = Cancelled(**ask("GET", f"{self.url}_cancelled", params=query, timeout=timeout + 10))
         if counts.disconnects < at_least:
             raise TimeoutError(f"{counts.disconnects} of {at_least} clients hung up within {timeout:.0f} s")
         return counts
 
     def stop(self) -> None:
         """End the agent; its port refuses connections afterwards."""
-        if self.process.stdin is not None and not self.process.stdin.closed:
-            self.process.stdin.close()
-        try:
-            processes.terminate(self.process, _STOP_TIMEOUT)
-        finally:
-            processes.kill_group(self.process)
+        peers.stop(self.process)
 
     def restart(self) -> Backend:
         """Start it again, on the same port, without memory of tasks or requests; stops it first if needed."""
@@ -141,39 +119,11 @@ def agent(
 
 def start_agent(version: Version, options: Options) -> Backend:
     """Start an agent and return when it listens; the caller stops it."""
-    process = subprocess.Popen(
-        [*_program(version), options.to_json()],
-        cwd=processes.REPOSITORY,
-        env=legacy.environment(),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        start_new_session=True,
-    )
-    assert process.stdout is not None
-    with process.stdout as output:
-        greeting = output.readline()
-    if not greeting:
-        raise RuntimeError(f"the {version} agent ended with {process.wait()} before it listened")
-    return Backend(version, json.loads(greeting)["url"], options, process)
+    process, greeting = peers.start([*_program(version), options.to_json()], f"{version} agent", legacy.environment())
+    return Backend(version, greeting["url"], options, process)
 
 
 def _program(version: Version) -> list[str]:
     if version == "0.3":
         return [str(legacy.python()), "-m", "tests.support.agents.v03"]
     return [sys.executable, "-m", "tests.support.agents.v1"]
-
-
-def _parsed(body: str) -> Any:
-    try:
-        return json.loads(body)
-    except ValueError:
-        return body
-
-
-def _get(url: str) -> Any:
-    return _request("GET", url)
-
-
-def _request(method: str, url: str, **options: Any) -> Any:
-    with httpx.Client(trust_env=False, timeout=options.pop("timeout", 30.0)) as client:
-        return client.request(method, url, **options).raise_for_status().json()

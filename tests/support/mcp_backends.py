@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -12,14 +11,13 @@ from typing import Any, Final
 
 import httpx
 
-from tests.support import processes
-from tests.support.backends import Seen
+from tests.support import peers, processes
 from tests.support.mcp_servers.options import Options, Speaks
+from tests.support.peers import Seen
 
 __all__ = ["McpBackend", "Options", "Speaks", "mcp_server", "start"]
 
 MODULE: Final = "tests.support.mcp_servers.server"
-_STOP_TIMEOUT: Final = 10.0
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ class McpBackend:
 
     def seen(self) -> list[Seen]:
         """Every request since it started, oldest first, control requests excepted."""
-        return [Seen(**{**each, "body": _parsed(each["body"])}) for each in self._request("GET", "_seen")]
+        return [Seen.read(each) for each in self._request("GET", "_seen")]
 
     def posts(self) -> list[str]:
         """The methods of the JSON-RPC messages that clients posted, oldest first."""
@@ -83,12 +81,7 @@ class McpBackend:
 
     def stop(self) -> None:
         """End it."""
-        if self.process.stdin is not None and not self.process.stdin.closed:
-            self.process.stdin.close()
-        try:
-            processes.terminate(self.process, _STOP_TIMEOUT)
-        finally:
-            processes.kill_group(self.process)
+        peers.stop(self.process)
 
     def restart(self) -> McpBackend:
         """Start it again on the same port, without memory; stops it first if needed."""
@@ -97,8 +90,7 @@ class McpBackend:
         return start(replace(self.options, port=self.port))
 
     def _request(self, method: str, path: str, **options: Any) -> Any:
-        with httpx.Client(trust_env=False, timeout=options.pop("timeout", 30.0)) as client:
-            return client.request(method, self.base + path, **options).raise_for_status().json()
+        return peers.ask(method, self.base + path, **options)
 
 
 @contextmanager
@@ -113,24 +105,5 @@ def mcp_server(speaks: Speaks, **options: Any) -> Iterator[McpBackend]:
 
 def start(options: Options) -> McpBackend:
     """Start a server and return when it listens; the caller stops it."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", MODULE, options.to_json()],
-        cwd=processes.REPOSITORY,
-        env=processes.clean_environment(),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        start_new_session=True,
-    )
-    assert process.stdout is not None
-    with process.stdout as output:
-        greeting = output.readline()
-    if not greeting:
-        raise RuntimeError(f"the MCP server ended with {process.wait()} before it listened")
-    return McpBackend(options, json.loads(greeting)["url"], process)
-
-
-def _parsed(body: str) -> Any:
-    try:
-        return json.loads(body)
-    except ValueError:
-        return body
+    process, greeting = peers.start([sys.executable, "-m", MODULE, options.to_json()], "MCP server")
+    return McpBackend(options, greeting["url"], process)

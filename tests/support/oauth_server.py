@@ -20,9 +20,8 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
-import httpx
-
-from tests.support import processes
+from tests.support import peers, processes
+from tests.support.peers import ask
 
 SCOPE: Final = "tools"
 USER_COOKIE: Final = "as-user"
@@ -30,8 +29,6 @@ MACHINE_ID: Final = "the-gateway"
 MACHINE_SECRET: Final = "canary-client-secret"
 WHO: Final = "whoami"
 """The one tool: tells whose token was shown."""
-
-_STOP_TIMEOUT: Final = 10.0
 
 
 @dataclass(frozen=True)
@@ -68,25 +65,20 @@ class Upstream:
 
     def turn(self, **knobs: Any) -> None:
         """Turn knobs; those that are not named are as they should be."""
-        _request("POST", f"{self.issuer}/_knobs", json=asdict(replace(Knobs(), **knobs)))
+        ask("POST", f"{self.issuer}/_knobs", json=asdict(replace(Knobs(), **knobs)))
 
     def seen(self) -> dict[str, Any]:
         """What came so far: `registrations`, `authorizations`, `token_requests`, `issued`, `calls`, `revoked`."""
-        found: dict[str, Any] = _request("GET", f"{self.issuer}/_seen")
+        found: dict[str, Any] = ask("GET", f"{self.issuer}/_seen")
         return found
 
     def revoke_all(self) -> None:
         """Forget every access token, as a server does that was restarted: refresh tokens stay."""
-        _request("POST", f"{self.issuer}/_revoke")
+        ask("POST", f"{self.issuer}/_revoke")
 
     def stop(self) -> None:
         """End both; their ports refuse connections afterwards."""
-        if self.process.stdin is not None and not self.process.stdin.closed:
-            self.process.stdin.close()
-        try:
-            processes.terminate(self.process, _STOP_TIMEOUT)
-        finally:
-            processes.kill_group(self.process)
+        peers.stop(self.process)
 
 
 @contextmanager
@@ -101,25 +93,9 @@ def oauth_server() -> Iterator[Upstream]:
 
 def start(ports: tuple[int, int]) -> Upstream:
     """Start the pair and return when both listen; the caller stops it."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.support.oauth_server", json.dumps(ports)],
-        cwd=processes.REPOSITORY,
-        env=processes.clean_environment(),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        start_new_session=True,
-    )
-    assert process.stdout is not None
-    with process.stdout as output:
-        greeting = output.readline()
-    if not greeting:
-        raise RuntimeError(f"the authorization server ended with {process.wait()} before it listened")
-    return Upstream(**json.loads(greeting), ports=ports, process=process)
-
-
-def _request(method: str, url: str, **options: Any) -> Any:
-    with httpx.Client(trust_env=False, timeout=30.0) as client:
-        return client.request(method, url, **options).raise_for_status().json()
+    command = [sys.executable, "-m", "tests.support.oauth_server", json.dumps(ports)]
+    process, greeting = peers.start(command, "authorization server")
+    return Upstream(**greeting, ports=ports, process=process)
 
 
 # What runs in the process: nothing above needs the SDK.
