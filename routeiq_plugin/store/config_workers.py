@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import col, delete, select
 
 from routeiq_plugin.store.engine import Database
 from routeiq_plugin.store.tables import ConfigWorkerRow
+from routeiq_plugin.store.upserts import insert
 
 SEEN_WITHIN: Final = timedelta(seconds=60)
 """A worker that was silent for longer is not counted as alive."""
@@ -53,11 +53,10 @@ class ConfigWorkers:
             "applied_at": report.applied_at,
             "error": report.error,
         }
-        dialect: Any = sqlite if self._database.kind == "sqlite" else postgresql
-        insert = dialect.insert(ConfigWorkerRow).values(fields)
+        row = insert(self._database.kind, ConfigWorkerRow).values(fields)
         changes = {name: value for name, value in fields.items() if name != "worker"}
         async with self._database.tally() as session:
-            await session.exec(insert.on_conflict_do_update(index_elements=["worker"], set_=changes))
+            await session.exec(row.on_conflict_do_update(index_elements=["worker"], set_=changes))
             await session.exec(delete(ConfigWorkerRow).where(col(ConfigWorkerRow.seen_at) < now - FORGOTTEN_AFTER))
 
     async def leave(self, worker: str) -> None:

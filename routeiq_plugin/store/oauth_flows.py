@@ -9,7 +9,6 @@ from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import func
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import col, delete, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -19,6 +18,7 @@ from routeiq_plugin.store.audit import AuditEntry
 from routeiq_plugin.store.engine import Database
 from routeiq_plugin.store.sealing import Sealer, open_mapping, seal_mapping
 from routeiq_plugin.store.tables import OAuthFlowRow
+from routeiq_plugin.store.upserts import insert
 
 
 class Stage(StrEnum):
@@ -133,16 +133,15 @@ class FlowStore:
 
     async def lease(self, lease: Flow, now: datetime) -> bool:
         """Take a lease that nobody holds, or whose holder is overdue; returns whether it is ours now."""
-        dialect: Any = sqlite if self._database.kind == "sqlite" else postgresql
         row = self._row(lease).model_dump()
-        insert = dialect.insert(OAuthFlowRow).values(row)
-        insert = insert.on_conflict_do_update(
+        fresh = insert(self._database.kind, OAuthFlowRow).values(row)
+        taken = fresh.on_conflict_do_update(
             index_elements=["flow_id"],
             set_={"expires_at": lease.expires_at, "owner": lease.owner},
             where=col(OAuthFlowRow.expires_at) <= now,
         ).returning(OAuthFlowRow.flow_id)
         async with self._database.tally() as session:
-            return (await session.exec(insert)).first() is not None
+            return (await session.exec(taken)).first() is not None
 
     async def release(self, lease: Flow) -> None:
         """Give a lease back, unless someone else has taken it over."""

@@ -11,13 +11,13 @@ from enum import StrEnum
 from functools import cache
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import and_, col, delete, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from routeiq_plugin.errors import InvalidRequest
 from routeiq_plugin.store.engine import Database
 from routeiq_plugin.store.tables import TaskRow, UtcDateTime
+from routeiq_plugin.store.upserts import insert
 
 LONGEST_ID: Final = 200
 """Characters of an id that are kept as they are; a longer one is kept as its digest, PostgreSQL indexes no more."""
@@ -136,12 +136,11 @@ class TaskStore:
             {**dict(zip(_KEY, row, strict=True)), "owner": owner, "seen_at": now}
             for row, owner, now in _in_order(wanted)
         ]
-        dialect: Any = sqlite if self._database.kind == "sqlite" else postgresql
-        insert = dialect.insert(TaskRow).values(rows)
-        insert = insert.on_conflict_do_update(index_elements=list(_KEY), set_={"seen_at": insert.excluded.seen_at})
+        new = insert(self._database.kind, TaskRow).values(rows)
+        again = new.on_conflict_do_update(index_elements=list(_KEY), set_={"seen_at": new.excluded.seen_at})
         query = select(TaskRow).where(or_(*(and_(*_is(row)) for row in wanted)))
         async with self._database.tally() as session:
-            await session.exec(insert)
+            await session.exec(again)
             return {(row.agent_id, row.kind, row.object_id): row.owner for row in await session.exec(query)}
 
     async def owners(self, agent_id: str, objects: Collection[Owned]) -> Mapping[Owned, str]:

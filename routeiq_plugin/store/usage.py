@@ -9,13 +9,13 @@ from functools import cache
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, and_, func, or_
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import col, delete, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from routeiq_plugin.store.engine import Database
 from routeiq_plugin.store.location import Kind
 from routeiq_plugin.store.tables import AgentDailyRow, UsageWriterRow
+from routeiq_plugin.store.upserts import insert
 
 WRITERS_KEPT: Final = timedelta(days=7)
 """How long the last batch of a worker that has ended is remembered."""
@@ -156,7 +156,7 @@ class UsageStore:
 
 
 async def _is_new(session: AsyncSession, kind: Kind, batch: Batch) -> bool:
-    writer = _insert(kind)(UsageWriterRow)
+    writer = insert(kind, UsageWriterRow)
     statement = writer.on_conflict_do_update(
         index_elements=["writer"],
         set_={"batch": writer.excluded.batch, "at": writer.excluded.at},
@@ -170,16 +170,12 @@ async def _is_new(session: AsyncSession, kind: Kind, batch: Batch) -> bool:
 @cache
 def _upsert(kind: Kind) -> Any:
     table = AgentDailyRow.metadata.tables[AgentDailyRow.__tablename__]
-    row = _insert(kind)(table)
+    row = insert(kind, table)
     added = {name: table.c[name] + row.excluded[name] for name in _COUNTED}
     alias = func.coalesce(row.excluded.key_alias, table.c.key_alias)
     return row.on_conflict_do_update(
         index_elements=list(_KEY), set_={**added, "agent_name": row.excluded.agent_name, "key_alias": alias}
     )
-
-
-def _insert(kind: Kind) -> Any:
-    return sqlite.insert if kind == "sqlite" else postgresql.insert
 
 
 def _conditions(wanted: UsageFilter) -> list[ColumnElement[bool]]:
