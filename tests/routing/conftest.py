@@ -80,6 +80,7 @@ def here(
         "stalled": alias("stalling", default="middle", deadline_ms=BRIEF_MS),
         "failed": alias("failing", default="middle"),
         "foreign": alias("by-name"),
+        "moody": alias("moody", default="middle"),
         "ghosts": {**alias("round-robin"), "candidates": ["ghost", "small"]},
         "nobody": {"strategy": "cost", "candidates": ["ghost"], "default": "ghost"},
         "trial": alias(

@@ -105,6 +105,7 @@ ENTRY_POINTS: Final = """[routeiq_plugin.strategies]
 stalling = third_party:stalling
 failing = third_party:failing
 by-name = third_party:by_name
+moody = third_party:moody
 """
 
 
