@@ -6,12 +6,26 @@ import asyncio
 import json
 import time
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-from tests.support.proxy import MODEL, Proxy
+from tests.support.proxy import MODEL
 
 _OK: Final = b" 200 "
 _END: Final = b"\r\n\r\n"
+
+
+class Target(Protocol):
+    """A server on loopback; a proxy is one."""
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        ...
+
+    @property
+    def master_key(self) -> str:
+        """The bearer that it takes."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +39,7 @@ class Scenario:
     body: Any = None
     key: bool = True
 
-    def request(self, proxy: Proxy) -> bytes:
+    def request(self, proxy: Target) -> bytes:
         """Build the bytes of the request."""
         body = json.dumps(self.body).encode() if self.body is not None else b""
         lines = [f"{self.method} {self.path} HTTP/1.1", f"Host: 127.0.0.1:{proxy.port}"]
@@ -56,14 +70,14 @@ class Load:
     """Seconds of the client's own CPU."""
 
 
-def run(proxy: Proxy, scenario: Scenario, seconds: float) -> Load:
+def run(proxy: Target, scenario: Scenario, seconds: float) -> Load:
     """Make requests until the time is over and the last answer is there; raises on any answer but 200."""
     before = time.process_time()
     requests = asyncio.run(_clients(proxy, scenario, seconds))
     return Load(requests, time.process_time() - before)
 
 
-async def _clients(proxy: Proxy, scenario: Scenario, seconds: float) -> int:
+async def _clients(proxy: Target, scenario: Scenario, seconds: float) -> int:
     deadline = time.monotonic() + seconds
     request = scenario.request(proxy)
     clients = (_client(proxy.port, request, deadline) for _ in range(scenario.concurrency))
