@@ -336,7 +336,7 @@ class Routing:
         allowed = await self._allowed(asked, facts)
         able = eligible(asked.prompt, {model: facts[model] for model in allowed})
         live = await self._groups.live(able.models)
-        affordable = [model for model in able.models if await model_access.within_budget(asked.identity, model)]
+        affordable = await model_access.affordable(asked.identity, able.models)
         ready = [model for model in affordable if model in live] or affordable or list(able.models)
         resting = [model for model in affordable if model not in ready]
         candidates = [self._candidate(facts[model]) for model in ready]
