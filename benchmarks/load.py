@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Any, Final, Protocol
 
 from tests.support.proxy import MODEL
@@ -38,10 +40,15 @@ class Scenario:
     concurrency: int = 1
     body: Any = None
     key: bool = True
+    bodies: Sequence[Any] = ()
+    """Taken in turn in place of `body`."""
 
-    def request(self, proxy: Target) -> bytes:
-        """Build the bytes of the request."""
-        body = json.dumps(self.body).encode() if self.body is not None else b""
+    def requests(self, proxy: Target) -> Iterator[bytes]:
+        """Build the bytes of request after request, without end."""
+        return cycle([self._request(proxy, body) for body in self.bodies or (self.body,)])
+
+    def _request(self, proxy: Target, given: Any) -> bytes:
+        body = json.dumps(given).encode() if given is not None else b""
         lines = [f"{self.method} {self.path} HTTP/1.1", f"Host: 127.0.0.1:{proxy.port}"]
         if self.key:
             lines.append(f"Authorization: Bearer {proxy.master_key}")
@@ -79,17 +86,17 @@ def run(proxy: Target, scenario: Scenario, seconds: float) -> Load:
 
 async def _clients(proxy: Target, scenario: Scenario, seconds: float) -> int:
     deadline = time.monotonic() + seconds
-    request = scenario.request(proxy)
-    clients = (_client(proxy.port, request, deadline) for _ in range(scenario.concurrency))
+    requests = scenario.requests(proxy)
+    clients = (_client(proxy.port, requests, deadline) for _ in range(scenario.concurrency))
     return sum(await asyncio.gather(*clients))
 
 
-async def _client(port: int, request: bytes, deadline: float) -> int:
+async def _client(port: int, requests: Iterator[bytes], deadline: float) -> int:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     done = 0
     try:
         while time.monotonic() < deadline:
-            writer.write(request)
+            writer.write(next(requests))
             await _answer(reader)
             done += 1
     finally:

@@ -45,8 +45,12 @@ P99_BUDGET_MS: Final = 3.0
 REQUEST_BUDGET_MS: Final = 1.0
 LENGTHS: Final = ((40, "short"), (200, "usual"), (20_000, "long"))
 """Words of a prompt."""
+FRESH: Final = 1_000
+"""Different prompts of a round, more than it has time for."""
 EXPLICIT: Final = "model named"
 ROUTED: Final = "alias"
+AGAIN: Final = "alias, the prompt known"
+"""As it is in every turn of a thread but its first."""
 PEER: Final = "llmrouter serve"
 _PEER_START_SECONDS: Final = 300.0
 _VOCABULARY: Final = 20_000
@@ -171,24 +175,28 @@ def through_servers(directory: Path, seconds: float, rounds: int, peer: str | No
         ]
         config = {"model_list": models, "routeiq": {"routing": {"aliases": {"auto": alias}}}}
         proxy = stack.enter_context(running_proxy(workdir / "proxy", config=config))
-        arms: dict[str, tuple[Proxy | Peer, str]] = {EXPLICIT: (proxy, MODELS[0]), ROUTED: (proxy, "auto")}
+        arms: dict[str, tuple[Proxy | Peer, str, int]] = {
+            EXPLICIT: (proxy, MODELS[0], FRESH),
+            ROUTED: (proxy, "auto", FRESH),
+            AGAIN: (proxy, "auto", 1),
+        }
         if peer is not None:
-            arms[PEER] = (stack.enter_context(llmrouter(peer, workdir, upstream)), "auto")
-        for server, model in arms.values():
-            _per_request(server, model, seconds)
+            arms[PEER] = (stack.enter_context(llmrouter(peer, workdir, upstream)), "auto", FRESH)
+        for server, model, different in arms.values():
+            _per_request(server, model, prompts(different, 100, seed=7), seconds)
         found: dict[str, list[float]] = {name: [] for name in arms}
         for at in range(rounds):
             order = list(arms.items()) if at % 2 == 0 else list(arms.items())[::-1]
-            for name, (server, model) in order:
-                found[name].append(_per_request(server, model, seconds))
+            for name, (server, model, different) in order:
+                asked = prompts(different, 100, seed=1_000 + at if different > 1 else 7)
+                found[name].append(_per_request(server, model, asked, seconds))
             upstream.calls.clear()
     return found
 
 
-def _per_request(server: Proxy | Peer, model: str, seconds: float) -> float:
-    content = prompts(1, 100, seed=7)[0]
-    body = {"model": model, "messages": [{"role": "user", "content": content}]}
-    scenario = load.Scenario(model, "POST", "/v1/chat/completions", body=body)
+def _per_request(server: Proxy | Peer, model: str, asked: Sequence[str], seconds: float) -> float:
+    bodies = [{"model": model, "messages": [{"role": "user", "content": text}]} for text in asked]
+    scenario = load.Scenario(model, "POST", "/v1/chat/completions", bodies=bodies)
     before = processes.cpu_seconds(server.pid)
     done = load.run(server, scenario, seconds)
     return (processes.cpu_seconds(server.pid) - before) / done.requests * 1e3
@@ -207,9 +215,10 @@ def lines(costs: Sequence[Cost], requests: Requests) -> Iterator[str]:
     for name, each in requests.items():
         yield f"CPU of a request, {name}: median {median(each):.2f} ms, of {', '.join(f'{one:.2f}' for one in each)}"
     if requests:
-        added = [routed - explicit for explicit, routed in zip(requests[EXPLICIT], requests[ROUTED], strict=True)]
-        yield f"added to a request, rounds: {', '.join(f'{each:+.2f}' for each in added)}"
-        yield _verdict("added to a request, median cpu", median(added), REQUEST_BUDGET_MS)
+        for name in (ROUTED, AGAIN):
+            added = [routed - explicit for explicit, routed in zip(requests[EXPLICIT], requests[name], strict=True)]
+            yield f"added to a request, {name}, rounds: {', '.join(f'{each:+.2f}' for each in added)}"
+            yield _verdict(f"added to a request, {name}, median cpu", median(added), REQUEST_BUDGET_MS)
 
 
 def _verdict(what: str, measured: float, budget: float) -> str:

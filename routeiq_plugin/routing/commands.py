@@ -68,7 +68,7 @@ def _add_evaluate(commands: Any) -> None:
     evaluate.add_argument("--artifact", required=True, help="a directory, s3://bucket/path or gs://bucket/path")
     evaluate.add_argument("--data", type=Path, required=True, help="rows as JSON lines")
     evaluate.add_argument("--prices", type=Path, help="JSON {model: {input, output}} in USD per million tokens")
-    evaluate.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw quality against cost")
+    evaluate.add_argument("--plot", type=Path, metavar="FILE", help="draw quality against cost: .svg, or .png")
     evaluate.add_argument("--json", type=Path, metavar="FILE", help="also write every figure")
     _add_rename(evaluate)
     evaluate.set_defaults(run=_evaluate)
@@ -164,18 +164,19 @@ async def _evaluate(options: argparse.Namespace) -> int:
     from routeiq_plugin.routing import dataset, sources
     from routeiq_plugin.routing.embedding import static_embedder
     from routeiq_plugin.routing.evaluation import evaluate, table
-    from routeiq_plugin.routing.plot import svg
+    from routeiq_plugin.routing.plot import drawer_of
     from routeiq_plugin.routing.prices import read_prices
 
     names = _pairs(options.rename)
+    draw = None if options.plot is None else drawer_of(options.plot)
     fetched = sources.fetch(options.artifact)
     assert fetched is not None
     data = dataset.renamed(dataset.read(options.data), names)
     prices = None if options.prices is None else _renamed(read_prices(options.prices), names)
     found = evaluate(fetched.artifact, data, static_embedder(), prices, progress=_progress)
     print(table(found))
-    if options.plot is not None:
-        options.plot.write_text(svg(found), encoding="utf-8")
+    if draw is not None:
+        options.plot.write_bytes(draw(found))
     if options.json is not None:
         options.json.write_text(json.dumps(asdict(found), indent=1) + "\n", encoding="utf-8")
     return 0

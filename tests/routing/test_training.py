@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import pytest
 
 from routeiq_plugin.cli import main
 from routeiq_plugin.errors import InvalidRequest
 from routeiq_plugin.routing import artifact, dataset
+from routeiq_plugin.routing.plot import HEIGHT, WIDTH
 from tests.routing.world import CHAT, MATHS
 
 pytestmark = pytest.mark.requirement("RTE-20")
 
+COLOURS: Final = ((0x1F / 255, 0x77 / 255, 0xB4 / 255), (0xD6 / 255, 0x27 / 255, 0x28 / 255))
+"""Of the curve, and of what it is compared with."""
 PRICES: Final = {"strong": {"input": 10, "output": 10}, "weak": {"input_price": 1, "output_price": 1}}
 
 
@@ -83,6 +88,35 @@ def test_train_verify_show_and_evaluate(
     picture = (tmp_path / "plot.svg").read_text()
     assert picture.startswith("<svg")
     assert "best single (strong)" in picture
+
+
+def test_a_plot_is_drawn_as_its_name_says(
+    files: dict[str, str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    common = ("--prices", files["prices"])
+    assert run(capsys, "train", "--data", files["train"], "--output", files["output"], *common)[0] == 0
+    evaluate = ("evaluate", "--artifact", files["output"], "--data", files["test"], *common)
+    assert run(capsys, *evaluate, "--plot", str(tmp_path / "plot.png"))[0] == 0
+    drawn = (tmp_path / "plot.png").read_bytes()
+    assert drawn.startswith(b"\x89PNG\r\n\x1a\n")
+    assert drawn[16:24] == WIDTH.to_bytes(4, "big") + HEIGHT.to_bytes(4, "big")
+    from matplotlib.image import imread
+
+    pixels = imread(tmp_path / "plot.png")[..., :3]
+    assert all((abs(pixels - np.array(colour)) < 0.01).all(axis=-1).any() for colour in COLOURS), "nothing is drawn"
+    status, _, err = run(capsys, *evaluate, "--plot", str(tmp_path / "plot.gif"))
+    assert status == 1
+    assert "plot.gif: write a name that ends in .svg or .png" in err
+
+
+def test_without_matplotlib_the_command_is_named(
+    files: dict[str, str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    evaluate = ("evaluate", "--artifact", "nowhere", "--data", files["test"], "--plot", "plot.png")
+    status, _, err = run(capsys, *evaluate)
+    assert status == 1
+    assert "pip install 'routeiq-plugin[plot]'" in err
 
 
 def test_the_same_seed_gives_the_same_artifact(files: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:

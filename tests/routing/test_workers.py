@@ -1,4 +1,4 @@
-"""Two workers of one proxy: an artifact that one loads again serves in both, and both put a caller into the same arm."""
+"""Two workers of one proxy: an artifact that one loads again serves in both, and both put a user into one arm."""
 
 from __future__ import annotations
 
