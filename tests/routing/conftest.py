@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +14,8 @@ from tests.routing.provider import Provider, provider
 from tests.routing.world import RULES, TIRED, Routed, Versions, alias, deployments, routed, tiring
 
 BRIEF_MS: Final = 50
+COPIES: Final = 14
+"""Even, so that every turn of the link is to the other artifact."""
 
 
 @pytest.fixture(scope="package")
@@ -40,10 +43,11 @@ def changing_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="package")
 def versions(tmp_path_factory: pytest.TempPathFactory) -> Versions:
-    """Two artifacts, and the link that the alias `swapped` follows."""
+    """Two artifacts with some copies, which count as changed, and the link that the alias `swapped` follows."""
     home = tmp_path_factory.mktemp("versions")
     ids = tuple(world.train(home / name, name).id for name in ("one", "two"))
-    made = Versions(home / "current", (home / "one", home / "two"), ids)
+    copies = [shutil.copytree(home / ("one", "two")[at % 2], home / f"copy-{at}") for at in range(COPIES)]
+    made = Versions(home / "current", (home / "one", home / "two", *copies), ids)
     made.turn(0)
     return made
 
@@ -90,7 +94,11 @@ def here(
                 {"name": "b", "weight": 1, "strategy": "by-name"},
             ],
         ),
+        "trial-of-sessions": alias(
+            "cost", arms=[{"name": "a", "weight": 1}, {"name": "b", "weight": 1}], arms_by="session"
+        ),
     }
     models = [*deployments(upstream.url), tiring(upstream.url)]
-    with routed(workdir, upstream, aliases, model_list=models) as running:
+    operators = {"fallbacks": [{"ghosts": ["middle"]}]}
+    with routed(workdir, upstream, aliases, model_list=models, router_settings=operators) as running:
         yield running
