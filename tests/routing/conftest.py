@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -14,8 +13,6 @@ from tests.routing.provider import Provider, provider
 from tests.routing.world import RULES, TIRED, Routed, Versions, alias, deployments, routed, tiring
 
 BRIEF_MS: Final = 50
-COPIES: Final = 14
-"""Even, so that every turn of the link is to the other artifact."""
 
 
 @pytest.fixture(scope="package")
@@ -43,11 +40,10 @@ def changing_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="package")
 def versions(tmp_path_factory: pytest.TempPathFactory) -> Versions:
-    """Two artifacts with some copies, which count as changed, and the link that the alias `swapped` follows."""
+    """Two artifacts, and the link that all arms of the alias `swapped` follow."""
     home = tmp_path_factory.mktemp("versions")
     ids = tuple(world.train(home / name, name).id for name in ("one", "two"))
-    copies = [shutil.copytree(home / ("one", "two")[at % 2], home / f"copy-{at}") for at in range(COPIES)]
-    made = Versions(home / "current", (home / "one", home / "two", *copies), ids)
+    made = Versions(home / "current", (home / "one", home / "two"), ids)
     made.turn(0)
     return made
 
@@ -75,7 +71,9 @@ def here(
         "fastest": alias("latency"),
         "smart": alias("quality", artifact=str(artifact_path)),
         "changing": alias("quality", artifact=str(changing_path)),
-        "swapped": alias("quality", artifact=str(versions.link)),
+        "swapped": alias(
+            "quality", artifact=str(versions.link), arms=[{"name": f"arm-{at}", "weight": 1} for at in range(8)]
+        ),
         "weary": {**alias("rules", rules=[{"when": {"regex": "."}, "model": TIRED}]), "candidates": [TIRED, "small"]},
         "careful": alias("quality", artifact=str(artifact_path), objective={"cost_weight": 0}),
         "frugal": alias("quality", artifact=str(artifact_path), objective={"cost_weight": 100}),
