@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import httpx
@@ -57,15 +57,19 @@ def ask(client: httpx.Client, model: str, **body: Any) -> httpx.Response:
 
 
 def test_an_artifact_loaded_again_by_one_serves_in_both(pair: Pair, source: Versions) -> None:
-    def serving() -> set[str]:
-        return {ask(client, "shared").headers.get("x-routeiq-artifact", "none") for client in pair}
+    def serve(version: int) -> Callable[[], bool]:
+        def do() -> bool:
+            seen = {ask(client, "shared").headers.get("x-routeiq-artifact", "none") for client in pair}
+            return seen == {source.ids[version]}
 
-    wait_until(lambda: serving() == {source.ids[0]}, NOTICED, "the first version in both workers")
+        return do
+
+    wait_until(serve(0), NOTICED, "the first version in both workers")
     for at in (1, 0):  # asked of each in turn: the other learns of it
         source.turn(at)
         told = pair[at].post("/router/reload", json={"strategy": "shared"}).json()
         assert told["errors"] == [], told
-        wait_until(lambda at=at: serving() == {source.ids[at]}, NOTICED, "the other version in both workers")
+        wait_until(serve(at), NOTICED, "the other version in both workers")
 
 
 def test_both_put_a_user_into_the_same_arm(pair: Pair) -> None:
