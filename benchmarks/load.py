@@ -5,13 +5,29 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from itertools import cycle
+from typing import Any, Final, Protocol
 
-from tests.support.proxy import MODEL, Proxy
+from tests.support.proxy import MODEL
 
 _OK: Final = b" 200 "
 _END: Final = b"\r\n\r\n"
+
+
+class Target(Protocol):
+    """A server on loopback; a proxy is one."""
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        ...
+
+    @property
+    def master_key(self) -> str:
+        """The bearer that it takes."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +40,15 @@ class Scenario:
     concurrency: int = 1
     body: Any = None
     key: bool = True
+    bodies: Sequence[Any] = ()
+    """Taken in turn in place of `body`."""
 
-    def request(self, proxy: Proxy) -> bytes:
-        """Build the bytes of the request."""
-        body = json.dumps(self.body).encode() if self.body is not None else b""
+    def requests(self, proxy: Target) -> Iterator[bytes]:
+        """Build the bytes of request after request, without end."""
+        return cycle([self._request(proxy, body) for body in self.bodies or (self.body,)])
+
+    def _request(self, proxy: Target, given: Any) -> bytes:
+        body = json.dumps(given).encode() if given is not None else b""
         lines = [f"{self.method} {self.path} HTTP/1.1", f"Host: 127.0.0.1:{proxy.port}"]
         if self.key:
             lines.append(f"Authorization: Bearer {proxy.master_key}")
@@ -56,26 +77,26 @@ class Load:
     """Seconds of the client's own CPU."""
 
 
-def run(proxy: Proxy, scenario: Scenario, seconds: float) -> Load:
+def run(proxy: Target, scenario: Scenario, seconds: float) -> Load:
     """Make requests until the time is over and the last answer is there; raises on any answer but 200."""
     before = time.process_time()
     requests = asyncio.run(_clients(proxy, scenario, seconds))
     return Load(requests, time.process_time() - before)
 
 
-async def _clients(proxy: Proxy, scenario: Scenario, seconds: float) -> int:
+async def _clients(proxy: Target, scenario: Scenario, seconds: float) -> int:
     deadline = time.monotonic() + seconds
-    request = scenario.request(proxy)
-    clients = (_client(proxy.port, request, deadline) for _ in range(scenario.concurrency))
+    requests = scenario.requests(proxy)
+    clients = (_client(proxy.port, requests, deadline) for _ in range(scenario.concurrency))
     return sum(await asyncio.gather(*clients))
 
 
-async def _client(port: int, request: bytes, deadline: float) -> int:
+async def _client(port: int, requests: Iterator[bytes], deadline: float) -> int:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     done = 0
     try:
         while time.monotonic() < deadline:
-            writer.write(request)
+            writer.write(next(requests))
             await _answer(reader)
             done += 1
     finally:

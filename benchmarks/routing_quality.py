@@ -18,7 +18,7 @@ from typing import Final
 from routeiq_plugin.routing import artifact, dataset, training
 from routeiq_plugin.routing.embedding import static_embedder
 from routeiq_plugin.routing.evaluation import TARGETS, Evaluation, evaluate, table
-from routeiq_plugin.routing.plot import svg
+from routeiq_plugin.routing.plot import drawer_of
 from routeiq_plugin.routing.prices import read_prices
 from routeiq_plugin.routing.selection import Price
 
@@ -81,7 +81,7 @@ def main() -> None:
     options.add_argument("--train", type=Path, required=True, help="scored prompts to train on")
     options.add_argument("--test", type=Path, required=True, help="scored prompts to judge by")
     options.add_argument("--prices", type=Path, required=True, help="JSON {model: {input, output}} per million tokens")
-    options.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw the first seed's curve")
+    options.add_argument("--plot", type=Path, metavar="FILE", help=".svg or .png: draw the first seed's curve")
     given = options.parse_args()
     test = dataset.read(given.test)
     train = dataset.without(dataset.read(given.train), test)
@@ -89,7 +89,7 @@ def main() -> None:
     found = measure(train, test, read_prices(given.prices))
     print("\n".join(lines(found)))
     if given.plot is not None:
-        given.plot.write_text(svg(found[0]))
+        given.plot.write_bytes(drawer_of(given.plot)(found[0]))
 
 
 if __name__ == "__main__":

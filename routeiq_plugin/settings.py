@@ -171,7 +171,7 @@ class AliasSettings(Section):
     candidate_access: Literal["alias", "model"] = "alias"
     """alias: a grant on the alias covers its candidates. model: only those that key and team hold themselves."""
     deadline_ms: float | None = Field(default=None, gt=0, le=60_000)
-    """Default: 20, and 1000 for strategies in a worker process."""
+    """Default: 20, 100 for rules, and 1000 for strategies in a worker process."""
     sticky: Literal["conversation", "none"] = "conversation"
     rules: tuple[Rule, ...] = ()
     arms: tuple[Arm, ...] = ()

@@ -195,8 +195,7 @@ _ROUTING: Final = (
         Kind.BEYOND,
         "sub-millisecond decisions without torch in the proxy; price-aware quality regression; experiments; "
         "training and evaluation from the command line (shadow arms, feedback bandit, signed artifacts: later)",
-        "plots are SVG only; only `quality` and `llmrouter-knn` are trained here; 1,000 swaps were run in process, 40 "
-        "over HTTP",
+        "of LLMRouter's routers knn, svm and elo are trained here, the others by LLMRouter itself",
     ),
 )
 

@@ -188,7 +188,7 @@ SEAMS: Final = (
     Seam("litellm", "Router.get_model_ids", ("model_name",)),
     Seam("litellm", "Router.get_model_list", ("model_name",)),
     Seam("litellm", "Router.get_model_group_info", ("model_group",)),
-    Seam("litellm", "Router.get_deployment", ("model_id",)),
+    Seam("litellm", "Router.get_model_info", ("id",)),
     Seam("litellm", "Router.update_settings"),
     Seam("litellm", "Router.set_custom_routing_strategy", ("CustomRoutingStrategy",)),
     Seam(

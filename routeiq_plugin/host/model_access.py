@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
 
 from litellm import BudgetExceededError
 from litellm.proxy._types import LiteLLM_TeamTable, ProxyException
@@ -10,6 +11,8 @@ from litellm.proxy.auth.auth_checks import can_key_call_model, can_team_access_m
 
 from routeiq_plugin.host.models import live_router
 from routeiq_plugin.host.process import proxy_server
+
+_BUDGETS: Final = ("model_max_budget", "user_model_max_budget", "end_user_model_max_budget", "team_model_max_budget")
 
 
 async def holds(identity: Any, model: str) -> bool:
@@ -38,11 +41,15 @@ async def _allowed(identity: Any, model: str, router: Any | None) -> bool:
     return True
 
 
-async def within_budget(identity: Any, model: str) -> bool:
-    """Tell whether every per-model budget of the caller, which LiteLLM checked for the alias, has room for a model."""
+async def affordable(identity: Any, models: Iterable[str]) -> Sequence[str]:
+    """Keep the models for which every per-model budget of the caller, which LiteLLM checked for the alias, has room."""
     limiter = getattr(proxy_server(), "model_max_budget_limiter", None)
-    if limiter is None:
-        return True
+    if limiter is None or not any(getattr(identity, name, None) for name in _BUDGETS):
+        return list(models)
+    return [model for model in models if await _within_budget(limiter, identity, model)]
+
+
+async def _within_budget(limiter: Any, identity: Any, model: str) -> bool:
     try:
         if identity.model_max_budget and identity.token:
             await limiter.is_key_within_model_budget(user_api_key_dict=identity, model=model)
@@ -54,9 +61,7 @@ async def within_budget(identity: Any, model: str) -> bool:
 
 async def _others_within_budget(limiter: Any, identity: Any, model: str) -> None:
     """Ask for user, end user and team, as far as this LiteLLM knows budgets of theirs."""
-    user, end_user, team = (
-        getattr(identity, f"{holder}_model_max_budget", None) for holder in ("user", "end_user", "team")
-    )
+    user, end_user, team = (getattr(identity, name, None) for name in _BUDGETS[1:])
     if user and identity.user_id:
         await limiter.is_user_within_model_budget(user_id=identity.user_id, user_model_max_budget=user, model=model)
     if end_user and identity.end_user_id:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from routeiq_plugin.errors import InvalidRequest
 
-TRAINABLE: Final = ("quality", "llmrouter-knn")
+TRAINABLE: Final = ("quality", "llmrouter-knn", "llmrouter-svm", "llmrouter-elo")
 
 
 def add_commands(commands: Any) -> None:
@@ -51,7 +51,9 @@ def _add_artifact(commands: Any) -> None:
 def _add_train(commands: Any) -> None:
     train = commands.add_parser("train", help="train a routing strategy from scored prompts")
     train.add_argument("--data", type=Path, required=True, help="rows as JSON lines, see docs/routing.md")
-    train.add_argument("--strategy", choices=TRAINABLE, default=TRAINABLE[0])
+    train.add_argument(
+        "--strategy", default=TRAINABLE[0], help=f"{', '.join(TRAINABLE)}; LLMRouter trains its others, see `import`"
+    )
     train.add_argument("--output", type=Path, required=True, help="directory of the new artifact")
     train.add_argument("--name", help="name of the artifact (default: that of the directory)")
     train.add_argument("--prices", type=Path, help="JSON {model: {input, output}} in USD per million tokens")
@@ -59,6 +61,7 @@ def _add_train(commands: Any) -> None:
     train.add_argument("--seed", type=int, default=0)
     train.add_argument("--margin", type=float, default=0.02, help="added to quality targets (default: %(default)s)")
     train.add_argument("--k", type=int, default=5, help="neighbours, of llmrouter-knn (default: %(default)s)")
+    train.add_argument("--param", action="append", default=[], metavar="NAME=VALUE", help="of llmrouter-svm: C, gamma")
     _add_rename(train)
     train.set_defaults(run=_train)
 
@@ -68,7 +71,7 @@ def _add_evaluate(commands: Any) -> None:
     evaluate.add_argument("--artifact", required=True, help="a directory, s3://bucket/path or gs://bucket/path")
     evaluate.add_argument("--data", type=Path, required=True, help="rows as JSON lines")
     evaluate.add_argument("--prices", type=Path, help="JSON {model: {input, output}} in USD per million tokens")
-    evaluate.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw quality against cost")
+    evaluate.add_argument("--plot", type=Path, metavar="FILE", help="draw quality against cost: .svg, or .png")
     evaluate.add_argument("--json", type=Path, metavar="FILE", help="also write every figure")
     _add_rename(evaluate)
     evaluate.set_defaults(run=_evaluate)
@@ -124,10 +127,11 @@ async def _import(options: argparse.Namespace) -> int:
 
 
 async def _train(options: argparse.Namespace) -> int:
-    from routeiq_plugin.routing import artifact, dataset, training
+    from routeiq_plugin.routing import artifact, dataset, llmrouter_training, training
     from routeiq_plugin.routing.embedding import static_embedder
     from routeiq_plugin.routing.prices import read_prices
 
+    _require_trainable(options.strategy)
     data = dataset.read(options.data)
     if options.exclude is not None:
         data = dataset.without(data, dataset.read(options.exclude))
@@ -152,10 +156,23 @@ async def _train(options: argparse.Namespace) -> int:
         if prices is None:
             print("routeiq: without --prices no objective is calibrated, the best answer is chosen", file=sys.stderr)
     else:
-        draft = training.train_knn(data, static_embedder(), name=name, k=options.k, seed=options.seed)
+        params = {param: _number(value) for param, value in _pairs(options.param).items()}
+        lesson = llmrouter_training.Lesson(data, static_embedder(), name, options.k, options.seed, params)
+        draft = llmrouter_training.train(options.strategy, lesson)
     manifest = artifact.write(draft, options.output)
     print(f"{manifest.id} is in {options.output}")
     return 0
+
+
+def _require_trainable(strategy: str) -> None:
+    if strategy in TRAINABLE:
+        return
+    from routeiq_plugin.routing.importing import opening
+
+    here = f"routeiq train makes {', '.join(TRAINABLE)}"
+    if strategy in opening.READERS:
+        raise InvalidRequest(f"{strategy} is trained by LLMRouter and imported with `routeiq artifact import`; {here}")
+    raise InvalidRequest(f"{strategy} is not trained; {here}")
 
 
 async def _evaluate(options: argparse.Namespace) -> int:
@@ -164,18 +181,19 @@ async def _evaluate(options: argparse.Namespace) -> int:
     from routeiq_plugin.routing import dataset, sources
     from routeiq_plugin.routing.embedding import static_embedder
     from routeiq_plugin.routing.evaluation import evaluate, table
-    from routeiq_plugin.routing.plot import svg
+    from routeiq_plugin.routing.plot import drawer_of
     from routeiq_plugin.routing.prices import read_prices
 
     names = _pairs(options.rename)
+    draw = None if options.plot is None else drawer_of(options.plot)
     fetched = sources.fetch(options.artifact)
     assert fetched is not None
     data = dataset.renamed(dataset.read(options.data), names)
     prices = None if options.prices is None else _renamed(read_prices(options.prices), names)
     found = evaluate(fetched.artifact, data, static_embedder(), prices, progress=_progress)
     print(table(found))
-    if options.plot is not None:
-        options.plot.write_text(svg(found), encoding="utf-8")
+    if draw is not None:
+        options.plot.write_bytes(draw(found))
     if options.json is not None:
         options.json.write_text(json.dumps(asdict(found), indent=1) + "\n", encoding="utf-8")
     return 0

@@ -28,6 +28,10 @@ class Cause(StrEnum):
     LATE = "deadline"
 
 
+MISHAPS: Final = frozenset({Cause.NO_STRATEGY, Cause.FAILED, Cause.LATE})
+"""Nothing chose, so the default model answers."""
+
+
 class Logged(dict[str, Any]):
     """A decision inside a request's metadata: of this class, so that no client can send one along."""
 

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 from routeiq_plugin.errors import Unavailable
 
@@ -35,6 +36,8 @@ _WORDS: Final = 32_768
 """Words whose tokens are remembered, some 8 MB."""
 
 CACHED: Final = 4_096
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,14 +96,39 @@ class StaticEmbedder:
         return known
 
 
+class ByText(Generic[T]):
+    """Remembers what was made of the last texts, by their hash; safe among threads."""
+
+    def __init__(self, size: int = CACHED) -> None:
+        self._size = size
+        self._known: OrderedDict[bytes, T] = OrderedDict()
+        self._lock = Lock()
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def of(self, text: str, make: Callable[[str], T]) -> T:
+        """Return what is remembered of a text, or make and remember it; callers must not write into it."""
+        key = hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=16).digest()
+        with self._lock:
+            found = self._known.get(key)
+            if found is not None:
+                self._known.move_to_end(key)
+                return found
+        made = make(text)
+        with self._lock:
+            self._known[key] = made
+            while len(self._known) > self._size:
+                self._known.popitem(last=False)
+        return made
+
+
 class CachedEmbedder:
-    """Remembers the last vectors by the hash of their text; safe among threads."""
+    """Remembers the last vectors."""
 
     def __init__(self, embedder: Embedder, size: int = CACHED) -> None:
         self._embedder = embedder
-        self._size = size
-        self._known: OrderedDict[bytes, ndarray] = OrderedDict()
-        self._lock = Lock()
+        self._known: ByText[ndarray] = ByText(size)
 
     @property
     def identity(self) -> EmbedderId:
@@ -109,18 +137,7 @@ class CachedEmbedder:
 
     def embed(self, text: str) -> ndarray:
         """Return the remembered vector, or make and remember it; callers must not write into it."""
-        key = hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=16).digest()
-        with self._lock:
-            found = self._known.get(key)
-            if found is not None:
-                self._known.move_to_end(key)
-                return found
-        made = self._embedder.embed(text)
-        with self._lock:
-            self._known[key] = made
-            while len(self._known) > self._size:
-                self._known.popitem(last=False)
-        return made
+        return self._known.of(text, self._embedder.embed)
 
 
 @cache

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, cast
 
 from routeiq_plugin.routing.arms import Active, Arm
 from routeiq_plugin.routing.decision import Cause
@@ -58,6 +58,9 @@ class Engine:
     async def _ranked(self, active: Active, query: Query, candidates: Sequence[Candidate], deadline: float) -> Ranking:
         if getattr(active.strategy, "inline", False):
             return active.strategy.rank(query, candidates)
+        at_once = getattr(active.strategy, "rank_at_once", None)
+        if at_once is not None and (found := at_once(query, candidates)) is not None:
+            return cast("Ranking", found)
         if self._pool is None:
             self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="routeiq-strategy")
         ranking = asyncio.get_running_loop().run_in_executor(self._pool, active.strategy.rank, query, candidates)

@@ -22,7 +22,7 @@ from routeiq_plugin.host.models import (
 from routeiq_plugin.host.routing_metrics import RoutingMetrics
 from routeiq_plugin.routing.aliases import Alias, alias_of
 from routeiq_plugin.routing.arms import Arm
-from routeiq_plugin.routing.decision import METADATA_KEY, Cause, Decision, Logged
+from routeiq_plugin.routing.decision import METADATA_KEY, MISHAPS, Cause, Decision, Logged
 from routeiq_plugin.routing.eligibility import eligible
 from routeiq_plugin.routing.engine import Engine, OnFault, Ordered
 from routeiq_plugin.routing.experiments import arm_of, subject_of
@@ -336,7 +336,7 @@ class Routing:
         allowed = await self._allowed(asked, facts)
         able = eligible(asked.prompt, {model: facts[model] for model in allowed})
         live = await self._groups.live(able.models)
-        affordable = [model for model in able.models if await model_access.within_budget(asked.identity, model)]
+        affordable = await model_access.affordable(asked.identity, able.models)
         ready = [model for model in affordable if model in live] or affordable or list(able.models)
         resting = [model for model in affordable if model not in ready]
         candidates = [self._candidate(facts[model]) for model in ready]
@@ -382,7 +382,8 @@ class Routing:
         if pinned is not None and pinned in ordered.models and pinned != ordered.models[0]:
             rest = tuple(model for model in ordered.models if model != pinned)
             ordered = Ordered((pinned, *rest), Cause.STICKY, ordered.artifact, ordered.scores)
-        if thread is not None and keep:
+        # What nobody chose is not kept: one slow moment would hold a whole conversation on the default model.
+        if thread is not None and keep and ordered.cause not in MISHAPS:
             await self._threads.keep(thread, ordered.models[0], shared)
         return ordered
 

@@ -63,9 +63,11 @@ class Strategy(Protocol):
     """Ranks candidates for a request.
 
     `rank` runs in a thread, under the alias's deadline, unless the strategy has an attribute `inline = True`: then it
-    runs on the event loop and must answer within a millisecond. It is called by several threads at once. Whatever it
-    raises costs the request nothing but the choice: the alias's default model answers. An attribute `deadline_ms`
-    replaces the usual 20 ms where the alias sets none.
+    runs on the event loop and must answer within a millisecond. A strategy that can do so for most requests has a
+    method `rank_at_once` of the same parameters: it is asked first, on the event loop, and where it returns None `rank`
+    is, in a thread. Both are called by several threads at once. Whatever they raise costs the request nothing but the
+    choice: the alias's default model answers. An attribute `deadline_ms` replaces the usual 20 ms where the alias sets
+    none.
     """
 
     def rank(self, query: Query, candidates: Sequence[Candidate]) -> Ranking:

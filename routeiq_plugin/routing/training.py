@@ -1,4 +1,4 @@
-"""Trains `quality`, and LLMRouter's kNN, from scored prompts; whatever is chosen is chosen on held-out folds.
+"""Trains `quality` from scored prompts; whatever is chosen is chosen on held-out folds.
 
 Folds, not a split: every row is predicted by a model that never saw it, so that all calibrate and all are kept.
 """
@@ -15,7 +15,7 @@ from routeiq_plugin.routing.dataset import Dataset
 from routeiq_plugin.routing.embedding import Embedder
 from routeiq_plugin.routing.features import VERSION, features
 from routeiq_plugin.routing.selection import ANSWER_TOKENS, Price
-from routeiq_plugin.routing.strategies import llmrouter, quality
+from routeiq_plugin.routing.strategies import quality
 from routeiq_plugin.routing.strategies.learned import Predictor
 from routeiq_plugin.routing.strategies.quality import QualityPredictor, Ridge, Scaling
 from routeiq_plugin.routing.tokens import estimated_tokens
@@ -115,7 +115,7 @@ def train_quality(
         name=name,
         strategy=quality.NAME,
         labels=data.models,
-        tensors={**tensors, **_selftest(given.vectors, predictor, seed)},
+        tensors={**tensors, **selftest(given.vectors, predictor, seed)},
         embedder=embedder.identity,
         features=VERSION,
         params={
@@ -143,27 +143,6 @@ def train_quality(
             "best_single_quality": round(float(given.qualities[:, best].mean()), 4),
             "oracle_quality": round(float(given.qualities.max(axis=1).mean()), 4),
         },
-    )
-
-
-def train_knn(data: Dataset, embedder: Embedder, *, name: str, k: int = 5, seed: int = 0) -> Draft:
-    """Train `llmrouter-knn` as LLMRouter does: one label per prompt, the first of the best models by name."""
-    import numpy as np
-
-    if len(data.rows) < k:
-        raise InvalidRequest(f"{len(data.rows)} prompts are too few for {k} neighbours")
-    points = np.array([embedder.embed(text) for text in data.queries], dtype=np.float32)
-    qualities = np.array([[row.scores[model] for model in data.models] for row in data.rows])
-    label_of = qualities.argmax(axis=1).astype(np.int64)
-    predictor = llmrouter.Neighbours(points, label_of, len(data.models), k, by_distance=False)
-    return Draft(
-        name=name,
-        strategy="llmrouter-knn",
-        labels=data.models,
-        tensors={"points": points, "label_of": label_of, **_selftest(points, predictor, seed)},
-        embedder=embedder.identity,
-        params={"k": k, "weights": "uniform"},
-        training={"rows": len(data.rows), "duplicates": data.duplicates, "incomplete": data.incomplete},
     )
 
 
@@ -327,7 +306,8 @@ def _fitted(given: Matrices, choice: Choice) -> tuple[Predictor, dict[str, ndarr
     }
 
 
-def _selftest(vectors: ndarray, predictor: Predictor, seed: int) -> dict[str, ndarray]:
+def selftest(vectors: ndarray, predictor: Predictor, seed: int) -> dict[str, ndarray]:
+    """Write down what a predictor says about some of its training rows."""
     import numpy as np
 
     picked = np.random.default_rng(seed).choice(len(vectors), min(SELFTESTS, len(vectors)), replace=False)

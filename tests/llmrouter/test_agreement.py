@@ -28,16 +28,20 @@ LEAST_ASKED: Final = 200
 
 def imported(trained: Trained, strategy: str, source: str, output: Path, *options: str) -> artifact.Artifact:
     """Run `routeiq artifact import`."""
-    command = [sys.executable, "-m", "routeiq_plugin.cli", "artifact", "import", str(trained.home / source)]
+    ran(["artifact", "import", str(trained.home / source), "--strategy", strategy, "--output", str(output)], options)
+    return artifact.read(output)
+
+
+def ran(command: Sequence[str], options: Sequence[str]) -> None:
+    """Run `routeiq`."""
     done = subprocess.run(
-        [*command, "--strategy", strategy, "--output", str(output), *options],
+        [sys.executable, "-m", "routeiq_plugin.cli", *command, *options],
         env=processes.clean_environment({"LITELLM_LOCAL_MODEL_COST_MAP": "True"}),
         capture_output=True,
         text=True,
         timeout=600,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    return artifact.read(output)
 
 
 def ours(
@@ -79,6 +83,25 @@ def test_an_imported_router_chooses_as_llmrouter_does(
     if strategy != "llmrouter-elo":
         assert embedder is not None
         assert embedder.sha256 == static_embedder().identity.sha256
+
+
+@pytest.mark.parametrize(
+    ("strategy", "options"),
+    [
+        ("llmrouter-knn", ("--k", "7")),
+        ("llmrouter-svm", ("--param", "kernel=rbf", "--param", "C=2", "--param", "gamma=scale")),
+        ("llmrouter-elo", ()),
+    ],
+)
+def test_what_is_trained_here_chooses_as_llmrouter_does(
+    trained: Trained, tmp_path: Path, strategy: str, options: tuple[str, ...]
+) -> None:
+    """With the `hparam` of `ROUTERS`, from the rows that LLMRouter had."""
+    made = tmp_path / "made"
+    command = ["train", "--data", str(trained.home / "routing.jsonl"), "--strategy", strategy, "--output", str(made)]
+    ran(command, options)
+    told = ours(strategy, trained.asked, trained.models, artifact.read(made), None)
+    assert agreement(trained.said[strategy], told) == EXACT
 
 
 @pytest.mark.parametrize("strategy", ["llmrouter-smallest", "llmrouter-largest"])

@@ -40,7 +40,7 @@ def changing_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="package")
 def versions(tmp_path_factory: pytest.TempPathFactory) -> Versions:
-    """Two artifacts, and the link that the alias `swapped` follows."""
+    """Two artifacts, and the link that all arms of the alias `swapped` follow."""
     home = tmp_path_factory.mktemp("versions")
     ids = tuple(world.train(home / name, name).id for name in ("one", "two"))
     made = Versions(home / "current", (home / "one", home / "two"), ids)
@@ -71,7 +71,9 @@ def here(
         "fastest": alias("latency"),
         "smart": alias("quality", artifact=str(artifact_path)),
         "changing": alias("quality", artifact=str(changing_path)),
-        "swapped": alias("quality", artifact=str(versions.link)),
+        "swapped": alias(
+            "quality", artifact=str(versions.link), arms=[{"name": f"arm-{at}", "weight": 1} for at in range(8)]
+        ),
         "weary": {**alias("rules", rules=[{"when": {"regex": "."}, "model": TIRED}]), "candidates": [TIRED, "small"]},
         "careful": alias("quality", artifact=str(artifact_path), objective={"cost_weight": 0}),
         "frugal": alias("quality", artifact=str(artifact_path), objective={"cost_weight": 100}),
@@ -80,6 +82,7 @@ def here(
         "stalled": alias("stalling", default="middle", deadline_ms=BRIEF_MS),
         "failed": alias("failing", default="middle"),
         "foreign": alias("by-name"),
+        "moody": alias("moody", default="middle"),
         "ghosts": {**alias("round-robin"), "candidates": ["ghost", "small"]},
         "nobody": {"strategy": "cost", "candidates": ["ghost"], "default": "ghost"},
         "trial": alias(
@@ -89,7 +92,11 @@ def here(
                 {"name": "b", "weight": 1, "strategy": "by-name"},
             ],
         ),
+        "trial-of-sessions": alias(
+            "cost", arms=[{"name": "a", "weight": 1}, {"name": "b", "weight": 1}], arms_by="session"
+        ),
     }
     models = [*deployments(upstream.url), tiring(upstream.url)]
-    with routed(workdir, upstream, aliases, model_list=models) as running:
+    operators = {"fallbacks": [{"ghosts": ["middle"]}]}
+    with routed(workdir, upstream, aliases, model_list=models, router_settings=operators) as running:
         yield running

@@ -75,6 +75,7 @@ def _streamed(response: httpx.Response) -> str:
         ("/v1/messages", {"max_tokens": 9, "messages": [{"role": "user", "content": "prove it"}]}),
         ("/v1/completions", {"prompt": "prove it"}),
         ("/v1/completions", {"prompt": ["prove it"]}),
+        ("/v1beta/models/ruled:generateContent", {"contents": [{"role": "user", "parts": [{"text": "prove it"}]}]}),
     ],
 )
 def test_other_apis(here: Routed, path: str, body: dict[str, Any]) -> None:
@@ -115,6 +116,21 @@ def test_the_clients_fallbacks_come_after_ours(here: Routed) -> None:
         response = here.ask("ghosts", "hello", fallbacks=["large", "middle"])
     assert answerer(response) == "middle"
     assert asked(here, before) == ["small", "large", "middle"]
+
+
+def test_the_operators_fallbacks_come_after_ours(here: Routed) -> None:
+    before = len(here.upstream.calls)
+    with here.upstream.failing(500, "small"):
+        response = here.ask("ghosts", "hello")
+    assert answerer(response) == "middle"
+    assert asked(here, before) == ["small", "middle"]
+
+
+@pytest.mark.parametrize(("text", "model"), [("prove it", "large"), ("hello", "small")])
+def test_the_chosen_model_is_what_is_paid_for(here: Routed, text: str, model: str) -> None:
+    direct, routed = here.ask(model, text), here.ask("ruled", text)
+    assert float(direct.headers["x-litellm-response-cost"]) > 0
+    assert routed.headers["x-litellm-response-cost"] == direct.headers["x-litellm-response-cost"]
 
 
 def test_all_of_them_down_is_their_error(here: Routed) -> None:

@@ -57,7 +57,8 @@ def test_an_alias_of_an_alias_is_refused() -> None:
 
 
 def test_defaults_are_the_documented_ones() -> None:
-    settings = parse({"routing": {"aliases": {"auto": alias("cost")}}}).routing.aliases["auto"]
+    auto = {"strategy": "cost", "candidates": ["large", "small"], "default": "small"}
+    settings = parse({"routing": {"aliases": {"auto": auto}}}).routing.aliases["auto"]
     assert settings.objective.quality == 0.95
     assert settings.candidate_access == "alias"
     assert settings.deadline_ms is None

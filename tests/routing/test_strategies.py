@@ -122,3 +122,15 @@ def test_an_experiment_keeps_each_user_in_an_arm(here: Routed) -> None:
     counts = {name: arm["counts"] for name, arm in here.info()["aliases"]["trial"]["arms"].items()}
     assert counts["a"]["requests"] + counts["b"]["requests"] == 48
     assert counts["a"]["success"] + counts["b"]["success"] == 48
+
+
+def test_an_experiment_keeps_each_session_in_an_arm(here: Routed) -> None:
+    arms: dict[str, set[str]] = {}
+    for session in range(12):
+        name = {"x-litellm-session-id": f"session-{session}"}
+        for user in ("one", "other"):
+            response = here.ask("trial-of-sessions", user=user, headers=name)
+            assert response.status_code == 200, response.text
+            arms.setdefault(str(session), set()).add(response.headers["x-routeiq-arm"])
+    assert all(len(seen) == 1 for seen in arms.values())
+    assert set().union(*arms.values()) == {"a", "b"}

@@ -62,3 +62,33 @@ def test_a_thread_moves_when_its_model_cannot_go_on(here: Routed) -> None:
     image = [{"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}]
     turns = [*talk(opening, "hi"), {"role": "user", "content": image}]
     assert answerer(here.ask("ruled", messages=turns)) == "large"
+
+
+@pytest.mark.parametrize(("mood", "cause"), [("late", "deadline"), ("broken", "strategy failed")])
+def test_a_thread_that_began_with_a_mishap_goes_on_with_the_choice(here: Routed, mood: str, cause: str) -> None:
+    opening = fresh("hello")
+    first = here.ask("moody", opening, headers={"x-mood": mood})
+    assert (answerer(first), first.headers["x-routeiq-cause"]) == ("middle", cause)
+    second = here.ask("moody", messages=talk(opening, "hi", "and now?"))
+    assert (answerer(second), second.headers["x-routeiq-cause"]) == ("large", "strategy")
+    session = {"x-litellm-session-id": uuid.uuid4().hex}
+    assert answerer(here.ask("moody", "hello", headers={**session, "x-mood": mood})) == "middle"
+    assert answerer(here.ask("moody", "and now?", headers=session)) == "large"
+
+
+@pytest.mark.parametrize("mood", ["late", "broken"])
+def test_a_mishap_later_on_leaves_a_thread_where_it_is(here: Routed, mood: str) -> None:
+    opening = fresh("hello")
+    assert answerer(here.ask("moody", opening)) == "large"
+    for turn in ("and now?", "and then?"):
+        response = here.ask("moody", messages=talk(opening, "hi", turn), headers={"x-mood": mood})
+        assert (answerer(response), response.headers["x-routeiq-cause"]) == ("large", "sticky")
+
+
+def test_a_response_is_continued_where_it_is_kept_even_after_a_mishap(here: Routed) -> None:
+    with here.proxy.client(headers={"x-mood": "late"}) as client:
+        first = client.post("/v1/responses", json={"model": "moody", "input": "hello"})
+    assert said("middle") in first.text
+    second = here.post("/v1/responses", model="moody", input="and now?", previous_response_id=first.json()["id"])
+    assert said("middle") in second.text
+    assert second.headers["x-routeiq-cause"] == "sticky"

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import pytest
 
 from routeiq_plugin.cli import main
 from routeiq_plugin.errors import InvalidRequest
-from routeiq_plugin.routing import artifact, dataset
+from routeiq_plugin.routing import artifact, dataset, llmrouter_training
+from routeiq_plugin.routing.embedding import static_embedder
+from routeiq_plugin.routing.llmrouter_training import Lesson
+from routeiq_plugin.routing.plot import HEIGHT, WIDTH
+from routeiq_plugin.routing.strategies import registry
 from tests.routing.world import CHAT, MATHS
 
 pytestmark = pytest.mark.requirement("RTE-20")
 
+COLOURS: Final = ((0x1F / 255, 0x77 / 255, 0xB4 / 255), (0xD6 / 255, 0x27 / 255, 0x28 / 255))
+"""Of the curve, and of what it is compared with."""
 PRICES: Final = {"strong": {"input": 10, "output": 10}, "weak": {"input_price": 1, "output_price": 1}}
 
 
@@ -85,6 +93,35 @@ def test_train_verify_show_and_evaluate(
     assert "best single (strong)" in picture
 
 
+def test_a_plot_is_drawn_as_its_name_says(
+    files: dict[str, str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    common = ("--prices", files["prices"])
+    assert run(capsys, "train", "--data", files["train"], "--output", files["output"], *common)[0] == 0
+    evaluate = ("evaluate", "--artifact", files["output"], "--data", files["test"], *common)
+    assert run(capsys, *evaluate, "--plot", str(tmp_path / "plot.png"))[0] == 0
+    drawn = (tmp_path / "plot.png").read_bytes()
+    assert drawn.startswith(b"\x89PNG\r\n\x1a\n")
+    assert drawn[16:24] == WIDTH.to_bytes(4, "big") + HEIGHT.to_bytes(4, "big")
+    from matplotlib.image import imread
+
+    pixels = imread(tmp_path / "plot.png")[..., :3]
+    assert all((abs(pixels - np.array(colour)) < 0.01).all(axis=-1).any() for colour in COLOURS), "nothing is drawn"
+    status, _, err = run(capsys, *evaluate, "--plot", str(tmp_path / "plot.gif"))
+    assert status == 1
+    assert "plot.gif: write a name that ends in .svg or .png" in err
+
+
+def test_without_matplotlib_the_command_is_named(
+    files: dict[str, str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    evaluate = ("evaluate", "--artifact", "nowhere", "--data", files["test"], "--plot", "plot.png")
+    status, _, err = run(capsys, *evaluate)
+    assert status == 1
+    assert "pip install 'routeiq-plugin[plot]'" in err
+
+
 def test_the_same_seed_gives_the_same_artifact(files: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     made = []
     for name in ("one", "two"):
@@ -103,15 +140,81 @@ def test_models_can_be_renamed_to_groups(files: dict[str, str], capsys: pytest.C
     assert "no model nobody" in err
 
 
-def test_llmrouters_knn_is_trained_too(files: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ("train", "--data", files["train"], "--output", files["output"], "--strategy", "llmrouter-knn")
+@pytest.mark.parametrize("strategy", ["llmrouter-knn", "llmrouter-elo"])
+def test_llmrouters_are_trained_too(files: dict[str, str], capsys: pytest.CaptureFixture[str], strategy: str) -> None:
+    arguments = ("train", "--data", files["train"], "--output", files["output"], "--strategy", strategy)
     assert run(capsys, *arguments)[0] == 0
     assert run(capsys, "artifact", "verify", files["output"])[0] == 0
     status, out, _ = run(
         capsys, "evaluate", "--artifact", files["output"], "--data", files["test"], "--prices", files["prices"]
     )
     assert status == 0
-    assert "llmrouter-knn" in out
+    assert strategy in out
+
+
+def test_elo_rates_by_who_wins(tmp_path: Path) -> None:
+    scores = {"b": 1.0, "a": 0.5, "c": 0.0}
+    entries = [{"query": f"prompt {at}", "scores": {**scores, "a": 2 * (at % 3 == 0) * 0.5}} for at in range(60)]
+    data = dataset.read(written(tmp_path / "rows.jsonl", entries))
+    draft = llmrouter_training.train("llmrouter-elo", Lesson(data, static_embedder(), "elo"))
+    assert draft.labels[0] == "b"  # of the ties with `a` too, for the rows name it first
+    assert draft.tensors["ratings"].argmax() == 0
+    assert draft.embedder is None
+
+
+@pytest.mark.parametrize(
+    ("strategy", "words"),
+    [
+        ("llmrouter-svm", "strong is the first of the best models for every prompt: there is nothing to learn"),
+        ("llmrouter-mlp", "llmrouter-mlp is trained by LLMRouter and imported with `routeiq artifact import`"),
+        ("llmrouter-hybrid", "is trained by LLMRouter and imported"),
+        ("round-robin", "round-robin is not trained; routeiq train makes quality, llmrouter-knn"),
+        ("nobody", "nobody is not trained"),
+    ],
+)
+def test_what_is_not_trained_here_is_told(
+    files: dict[str, str], capsys: pytest.CaptureFixture[str], strategy: str, words: str
+) -> None:
+    arguments = ("train", "--data", files["train"], "--output", files["output"], "--strategy", strategy)
+    status, _, err = run(capsys, *arguments)
+    assert status == 1
+    assert words in err
+
+
+@pytest.mark.parametrize(
+    ("param", "words"),
+    [
+        ("kernel=magic", "--param kernel=magic: take one of rbf, linear, poly, sigmoid"),
+        ("depth=3", "--param depth: llmrouter-svm takes kernel, C, gamma, degree, coef0"),
+        ("C=-1", "C"),
+    ],
+)
+def test_a_wrong_parameter_of_the_svm_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], param: str, words: str
+) -> None:
+    path = written(tmp_path / "rows.jsonl", [weak_first(row) for row in rows(0, 10)])
+    arguments = ("train", "--data", str(path), "--output", str(tmp_path / "x"), "--strategy", "llmrouter-svm")
+    status, _, err = run(capsys, *arguments, "--param", param)
+    assert status == 1
+    assert words in err
+
+
+def weak_first(row: dict[str, Any]) -> dict[str, Any]:
+    """Name the weak model first, so that it is LLMRouter's label where both are right."""
+    return {"query": row["query"], "scores": {model: row["scores"][model] for model in ("weak", "strong")}}
+
+
+def test_the_svm_learns_who_is_best(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, output = written(tmp_path / "rows.jsonl", [weak_first(row) for row in rows(0, 60)]), tmp_path / "made"
+    arguments = ("train", "--data", str(path), "--output", str(output), "--strategy", "llmrouter-svm")
+    assert run(capsys, *arguments, "--param", "C=2", "--param", "kernel=linear")[0] == 0
+    made = artifact.read(output)
+    assert made.manifest.params["kernel"] == "linear"
+    assert made.manifest.metrics["agreement"] == 1.0
+    embed, predictor = static_embedder().embed, registry.PREDICTORS["llmrouter-svm"](made)
+    for row in rows(500, 30):
+        wanted = "weak" if row["scores"]["weak"] else "strong"
+        assert made.manifest.labels[int(predictor.predict(embed(row["query"])).argmax())] == wanted
 
 
 def test_rows_of_llmrouter_are_joined(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from routeiq_plugin.routing.embedding import static_embedder
 from routeiq_plugin.routing.selection import Price
 from tests.routing.provider import Provider, said
 from tests.support.proxy import PLUGIN, Proxy, merge, running_proxy
+from tests.support.workers import PATIENT
 
 GROUPS: Final[Mapping[str, Mapping[str, Any]]] = {
     "large": {"supports_vision": True, "supports_function_calling": True, "max_input_tokens": 400_000},
@@ -105,6 +106,7 @@ ENTRY_POINTS: Final = """[routeiq_plugin.strategies]
 stalling = third_party:stalling
 failing = third_party:failing
 by-name = third_party:by_name
+moody = third_party:moody
 """
 
 
@@ -131,7 +133,7 @@ def routed(
 ) -> Iterator[Routed]:
     """Run a proxy with these aliases."""
     furnish(workdir)
-    env = {"PYTHONPATH": str(workdir / "site")}
+    env = {"PYTHONPATH": str(workdir / "site"), **(PATIENT if workers > 1 else {})}
     with running_proxy(workdir, config=config(upstream.url, aliases, **more), env=env, workers=workers) as proxy:
         yield Routed(proxy, upstream)
 

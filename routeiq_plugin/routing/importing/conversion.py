@@ -75,7 +75,7 @@ def convert(order: Order, output: Path) -> Manifest:
             "or give --labels in LLMRouter's order"
         )
     arrays, facts = _read(order.source.name, _opened(order))
-    draft = (_hosted_draft if order.strategy == hosted.GRAPH else _draft)(order, arrays, facts)
+    draft = (_hosted_draft if order.strategy == hosted.GRAPH else drafted)(order, arrays, facts)
     manifest = write(draft, output)
     registry.verify(read_artifact(output))
     return manifest
@@ -156,7 +156,8 @@ def _read(name: str, said: bytes) -> tuple[dict[str, ndarray], dict[str, Any]]:
     return arrays, facts
 
 
-def _draft(order: Order, arrays: dict[str, ndarray], facts: Mapping[str, Any]) -> Draft:
+def drafted(order: Order, arrays: dict[str, ndarray], facts: Mapping[str, Any]) -> Draft:
+    """Make an artifact of what a model was taken apart to; raises `ArtifactRefused` where it chooses otherwise."""
     import numpy as np
 
     labels = tuple(order.renamed.get(label, label) for label in facts.get("labels") or order.labels)

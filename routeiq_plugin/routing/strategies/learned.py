@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from routeiq_plugin.errors import ArtifactRefused
 from routeiq_plugin.routing.artifact import SELFTEST_EXPECTED, SELFTEST_INPUT, Artifact
-from routeiq_plugin.routing.embedding import Embedder
+from routeiq_plugin.routing.embedding import ByText, Embedder
 from routeiq_plugin.routing.features import COUNT, VERSION, features
 from routeiq_plugin.routing.selection import Calibration, Price, by_value, relative_costs
 from routeiq_plugin.routing.strategy import Candidate, Query, Ranking, StrategySpec
@@ -57,18 +57,22 @@ class LearnedStrategy:
         self._embedder = embedder
         self._with_features = bool(artifact.manifest.embedder and artifact.manifest.embedder.features)
         self._predictor = predictor
+        self._known: ByText[Mapping[str, float]] = ByText()  # every turn of a thread asks about the same text
         self._priced = priced
         self._prices = _trained_prices(artifact) if priced else {}
         self._cost_weight = Calibration.of(artifact.manifest.params).cost_weight_of(spec.settings.objective)
 
     def rank(self, query: Query, candidates: Sequence[Candidate]) -> Ranking:
         """Order by what is predicted for this prompt."""
-        predicted = dict(zip(self._labels, self._predictor.predict(self._vector(query.text)).tolist(), strict=True))
+        predicted = self._known.of(query.text, self._predicted)
         scores = {each.model: predicted[each.model] for each in candidates if each.model in predicted}
         if not self._priced:
             return Ranking(tuple(sorted(scores, key=scores.__getitem__, reverse=True)), scores)
         costs = relative_costs(self._prices_of(candidates, scores), max(1, query.tokens))
         return Ranking(tuple(by_value(scores, costs, self._cost_weight)), scores)
+
+    def _predicted(self, text: str) -> Mapping[str, float]:
+        return dict(zip(self._labels, self._predictor.predict(self._vector(text)).tolist(), strict=True))
 
     def _vector(self, text: str) -> ndarray:
         vector = self._embedder.embed(text) if self._embedder is not None else _nothing()
