@@ -95,6 +95,35 @@ def server(
         processes.kill_group(process)
 
 
+@contextmanager
+def module_server(module: str) -> Iterator[str]:
+    """Run `python -m MODULE PORT` until the end of the block; gives the URL of its MCP endpoint."""
+    port = processes.free_port()
+    process = subprocess.Popen(
+        [sys.executable, "-m", module, str(port)],
+        cwd=processes.REPOSITORY,
+        env=processes.clean_environment(),
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    url = f"http://127.0.0.1:{port}/mcp"
+    try:
+        processes.wait_until(lambda: _answers(url, process), START_SECONDS, f"start of {module}")
+        yield url
+    finally:
+        processes.kill_group(process)
+
+
+def _answers(url: str, process: subprocess.Popen[bytes]) -> bool:
+    if process.poll() is not None:
+        raise RuntimeError(f"the MCP server ended with {process.returncode}")
+    try:
+        httpx.get(url, trust_env=False)
+    except httpx.TransportError:
+        return False
+    return True
+
+
 def _listens(running: Server) -> bool:
     if running.process.poll() is not None:
         raise RuntimeError(f"the MCP server ended with {running.process.returncode}")
