@@ -43,6 +43,14 @@ def furnished(tmp_path_factory: pytest.TempPathFactory, postgres_url: str, upstr
         yield running
 
 
+@pytest.fixture(scope="session")
+def relaying(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+    """A proxy of two workers with the relay on; shared, so register servers of your own."""
+    config = merge(PLUGIN_CONFIG, {"routeiq": {"mcp": {"relay": True}}})
+    with running_proxy(tmp_path_factory.mktemp("relaying"), config=config, workers=2) as running:
+        yield running
+
+
 @pytest.fixture(scope="session", params=["sqlite", "postgresql"])
 def gateway(request: pytest.FixtureRequest) -> Proxy:
     """Each database in turn."""

@@ -13,9 +13,8 @@ import pytest
 from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
 
-from tests.conftest import PLUGIN_CONFIG
 from tests.mcp import servers
-from tests.support.proxy import Proxy, merge, running_proxy
+from tests.support.proxy import Proxy
 
 pytestmark = pytest.mark.requirement("MCP-21")
 
@@ -64,15 +63,10 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def world(relaying: Proxy) -> Iterator[World]:
     """Everything, running."""
-    config = merge(PLUGIN_CONFIG, {"routeiq": {"mcp": {"relay": True}}})
-    with (
-        servers.module_server("tests.mcp.talkative_server") as url,
-        running_proxy(tmp_path_factory.mktemp("relay"), config=config, workers=2) as proxy,
-        proxy.client() as client,
-    ):
-        yield World(proxy, servers.created(client, "talkative", url))
+    with servers.module_server("tests.mcp.talkative_server") as url, relaying.client() as client:
+        yield World(relaying, servers.created(client, "talkative", url))
 
 
 def _text(result: Any) -> str:

@@ -35,6 +35,7 @@ from routeiq_plugin.mcp.relay.events import events, message_of, with_message
 from routeiq_plugin.mcp.relay.governance import GovernedCall, ListedTools, Rule, Untouched
 from routeiq_plugin.mcp.relay.messages import require_message
 from routeiq_plugin.mcp.relay.origins import require_origin
+from routeiq_plugin.mcp.relay.resumption import EventNames
 from routeiq_plugin.mcp.relay.tickets import MARK, Tickets
 from routeiq_plugin.mcp.tools import ToolCall
 from routeiq_plugin.outbound import Clients
@@ -46,6 +47,7 @@ _VERSION: Final = "mcp-protocol-version"
 _META_VERSION: Final = "io.modelcontextprotocol/protocolVersion"
 _STATELESS_SINCE: Final = "2026-07-28"
 _EVENTS: Final = "text/event-stream"
+_LAST_EVENT: Final = "last-event-id"
 _BACK: Final = ("content-type", "cache-control", "allow", "retry-after", _VERSION)
 _OVERRIDDEN: Final = ("tool_name_to_display_name", "tool_name_to_description")
 """Names that the operator gave tools: LiteLLM's own endpoint shows them."""
@@ -92,12 +94,13 @@ class Relay:
 
     async def _carried(self, asked: Asked, request: Request, server: Server, message: Any) -> Response:
         headers = passed_on(asked.incoming)
-        if _results_are_judged():
-            headers.pop("last-event-id", None)  # a result that is sent again comes past the hooks that judge results
         given = asked.incoming.get(SESSION)
-        if given is not None:
-            session = self._tickets.read(server, asked.caller, given).session
-            headers |= {SESSION: session} if session else {}
+        session = "" if given is None else self._tickets.read(server, asked.caller, given).session
+        headers |= {SESSION: session} if session else {}
+        last_event = asked.incoming.get(_LAST_EVENT)
+        # A result that is sent again would come past the hooks that judge results.
+        if last_event is not None and request.method == "GET" and not _results_are_judged():
+            headers[_LAST_EVENT] = EventNames(session).opened(last_event)
         credential = await self._plane.offers.credential(asked, server)
         rule, body = await self._ruled(asked, request, server, message, headers)
         try:
@@ -111,12 +114,16 @@ class Relay:
         back = {each: response.headers[each] for each in _BACK if each in response.headers}
         back["x-accel-buffering"] = "no"
         if _opens(request, message):
-            back[SESSION] = self._tickets.issue(server, asked.caller, response.headers.get(SESSION, ""))
+            session = response.headers.get(SESSION, "")
+            back[SESSION] = self._tickets.issue(server, asked.caller, session)
         elif given is not None and SESSION in response.headers:
             back[SESSION] = given
         kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-        pieces = _streamed if kind == _EVENTS else _whole
-        return Relayed(pieces(response, rule, _id(message)), response.status_code, back)
+        if kind == _EVENTS:
+            pieces = _streamed(response, rule, _id(message), EventNames(session))
+        else:
+            pieces = _whole(response, rule, _id(message))
+        return Relayed(pieces, response.status_code, back)
 
     async def _ruled(
         self, asked: Asked, request: Request, server: Server, message: Any, headers: dict[str, str]
@@ -143,11 +150,11 @@ class Relay:
         return governed, json.dumps({**message, "params": changed}).encode()
 
 
-async def _streamed(response: Any, rule: Rule, asked_id: Any) -> AsyncGenerator[bytes, None]:
+async def _streamed(response: Any, rule: Rule, asked_id: Any, names: EventNames) -> AsyncGenerator[bytes, None]:
     failure: BaseException | None = None
     try:
-        async for event in events(response.aiter_bytes()):
-            message = message_of(event)
+        async for piece in events(response.aiter_bytes()):
+            event, message = names.given_out(piece), message_of(piece)
             if not _is_answer(message) or (asked_id is not None and message.get("id") != asked_id):
                 yield event
                 continue

@@ -9,11 +9,10 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import PLUGIN_CONFIG
 from tests.mcp import servers
 from tests.mcp.conformance.shim import shim
 from tests.mcp.conformance.suite import CannotInstallError, Suite, install
-from tests.support.proxy import Proxy, merge, running_proxy
+from tests.support.proxy import Proxy
 
 
 @dataclass(frozen=True)
@@ -41,12 +40,10 @@ def reference() -> Iterator[str]:
 
 
 @pytest.fixture(scope="package")
-def relayed(tmp_path_factory: pytest.TempPathFactory, reference: str) -> Iterator[Relayed]:
+def relayed(relaying: Proxy, reference: str) -> Iterator[Relayed]:
     """The reference server, registered by our API at a stock proxy of two workers."""
-    config = merge(PLUGIN_CONFIG, {"routeiq": {"mcp": {"relay": True}}})
-    workdir = tmp_path_factory.mktemp("conformance")
-    with running_proxy(workdir, config=config, workers=2) as proxy, proxy.client() as client:
-        yield Relayed(proxy, servers.created(client, "reference", reference))
+    with relaying.client() as client:
+        yield Relayed(relaying, servers.created(client, "reference", reference))
 
 
 @pytest.fixture(scope="package")

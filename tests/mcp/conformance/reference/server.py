@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from typing import Any, Final
 
 from mcp.server import InitializationOptions, NotificationOptions, Server
-from mcp.server.caching import CACHEABLE_METHODS, CacheHint
+from mcp.server.caching import CacheableMethod, CacheHint
 from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity
 from mcp.server.streamable_http import EventCallback, EventId, EventMessage, EventStore, StreamId
 from mcp.shared.exceptions import MCPError
@@ -41,7 +42,14 @@ from tests.mcp.conformance.reference.schemas import NOTHING, TAKES
 
 NAME: Final = "conformance_reference"
 RETRY_MS: Final = 100
-_FRESH: Final = CacheHint(ttl_ms=1000, scope="private")
+_HINT: Final = CacheHint(ttl_ms=1000, scope="private")
+_FRESH: Final[Mapping[CacheableMethod, CacheHint]] = {
+    "tools/list": _HINT,
+    "prompts/list": _HINT,
+    "resources/list": _HINT,
+    "resources/templates/list": _HINT,
+    "resources/read": _HINT,
+}
 
 
 class Events(EventStore):
@@ -95,7 +103,7 @@ def build() -> Starlette:
     server = Reference(
         NAME,
         version="1",
-        cache_hints=dict.fromkeys(CACHEABLE_METHODS, _FRESH),
+        cache_hints=_FRESH,
         on_list_tools=list_tools,
         on_call_tool=call_tool,
         on_list_resources=_resources,
