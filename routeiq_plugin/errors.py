@@ -71,6 +71,10 @@ class MalformedBody(InvalidRequest):
     """The request body is not the JSON that it claims to be."""
 
 
+class HeaderMismatch(InvalidRequest):
+    """A header that repeats part of an MCP message says something else (SEP-2243)."""
+
+
 class InvalidFields(InvalidRequest):
     """Fields are wrong, missing or unknown; `detail` is FastAPI's list of `{type, loc, msg}`."""
 
@@ -203,6 +207,7 @@ class Wire:
 
 WIRE: Final[Mapping[type[RouteIQError], Wire]] = {
     MalformedBody: Wire(400, -32700),
+    HeaderMismatch: Wire(400, -32020),
     InvalidFields: Wire(422, -32602),
     AddressRefused: Wire(400, -32602),
     InvalidConfig: Wire(422, -32602),

@@ -145,11 +145,12 @@ _MCP: Final = (
     ),
     _built("MCP-13", Kind.OWN, "GET /.well-known/oauth-*"),
     _built("MCP-20", Kind.BEYOND, "pooled upstream sessions: one upstream request per call"),
-    _planned(
+    _built(
         "MCP-21",
         Kind.BEYOND,
         "relay that passes the official conformance suite, both protocol generations, "
         "sampling and elicitation included",
+        "a client and a server that speak one generation each, and not the same, are left to stock, as is `/mcp`",
     ),
     _built(
         "MCP-22",

@@ -11,8 +11,11 @@ import pytest
 from tests.conftest import PLUGIN_CONFIG
 from tests.mcp import servers
 from tests.mcp.servers import Server
+from tests.mcp.tool_user import ToolUser
+from tests.support import processes
 from tests.support.postgres import create_database
 from tests.support.proxy import Proxy, merge, running_proxy
+from tests.support.threaded import serving
 
 CONFIG_SERVER: Final = "from_the_config"
 
@@ -41,6 +44,17 @@ def furnished(tmp_path_factory: pytest.TempPathFactory, postgres_url: str, upstr
     workdir = tmp_path_factory.mktemp("furnished")
     with running_proxy(workdir, config=config, env={"LITELLM_ENABLE_MCP_STDIO": "true"}) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def relaying(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+    """A proxy of two workers with the relay on and a model that uses tools; shared: register servers of your own."""
+    workdir, port = tmp_path_factory.mktemp("relaying"), processes.free_port()
+    own = {"public_url": f"http://127.0.0.1:{port}", "mcp": {"relay": True}}
+    with serving(ToolUser()) as model:
+        config = merge(PLUGIN_CONFIG, {"routeiq": own, "model_list": [model.deployment]})
+        with running_proxy(workdir, config=config, workers=2, port=port) as running:
+            yield running
 
 
 @pytest.fixture(scope="session", params=["sqlite", "postgresql"])

@@ -7,13 +7,13 @@ import json
 import secrets
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 import httpx
-from mcp import Client
+from mcp import Client, MCPError
 
 from tests.support import processes
 from tests.support.proxy import Proxy
@@ -52,6 +52,7 @@ KEYS: Final = frozenset(
 """Every key of LiteLLM's `LiteLLM_MCPServerTable` at 1.108.7; a later version may add some."""
 
 Transport = Literal["http", "sse"]
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,35 @@ def server(
         yield running
     finally:
         processes.kill_group(process)
+
+
+@contextmanager
+def module_server(module: str) -> Iterator[str]:
+    """Run `python -m MODULE PORT` until the end of the block; gives the URL of its MCP endpoint."""
+    port = processes.free_port()
+    process = subprocess.Popen(
+        [sys.executable, "-m", module, str(port)],
+        cwd=processes.REPOSITORY,
+        env=processes.clean_environment(),
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    url = f"http://127.0.0.1:{port}/mcp"
+    try:
+        processes.wait_until(lambda: _answers(url, process), START_SECONDS, f"start of {module}")
+        yield url
+    finally:
+        processes.kill_group(process)
+
+
+def _answers(url: str, process: subprocess.Popen[bytes]) -> bool:
+    if process.poll() is not None:
+        raise RuntimeError(f"the MCP server ended with {process.returncode}")
+    try:
+        httpx.get(url, trust_env=False)
+    except httpx.TransportError:
+        return False
+    return True
 
 
 def _listens(running: Server) -> bool:
@@ -145,10 +175,29 @@ def rest_tools(client: httpx.Client, server_id: str | None = None) -> set[str]:
 
 def mcp_tools(proxy: Proxy, key: str | None = None, at: str = "/mcp/") -> set[str]:
     """List tools at the gateway's MCP endpoint with the official client."""
-    return asyncio.run(_mcp_tools(proxy, key or proxy.master_key, at))
+
+    async def use(client: Client) -> set[str]:
+        return {tool.name for tool in (await client.list_tools()).tools}
+
+    return asyncio.run(_with_client(proxy, key or proxy.master_key, at, use))
 
 
-async def _mcp_tools(proxy: Proxy, key: str, at: str) -> set[str]:
+def mcp_call(proxy: Proxy, name: str, arguments: Mapping[str, Any], key: str | None = None, *, at: str) -> Any:
+    """Call a tool at an MCP endpoint with the official client; raises `MCPError`."""
+
+    async def use(client: Client) -> Any:
+        try:
+            return await client.call_tool(name, dict(arguments))
+        except MCPError as refused:
+            return refused  # raised in here it would come out inside of groups
+
+    answer = asyncio.run(_with_client(proxy, key or proxy.master_key, at, use))
+    if isinstance(answer, MCPError):
+        raise answer
+    return answer
+
+
+async def _with_client(proxy: Proxy, key: str, at: str, use: Callable[[Client], Awaitable[Answer]]) -> Answer:
     import httpx2
     from mcp.client.streamable_http import streamable_http_client
 
@@ -156,4 +205,4 @@ async def _mcp_tools(proxy: Proxy, key: str, at: str) -> set[str]:
     async with httpx2.AsyncClient(headers=headers, trust_env=False, timeout=60) as http:
         transport = streamable_http_client(proxy.base_url + at, http_client=http)
         async with Client(transport, mode="legacy") as client:
-            return {tool.name for tool in (await client.list_tools()).tools}
+            return await use(client)

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-import httpx
 import httpx2
 import mcp_types as types
 import pytest
 from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
 
-from tests.conftest import PLUGIN_CONFIG
 from tests.mcp import servers
-from tests.support import processes
-from tests.support.proxy import Proxy, merge, running_proxy
+from tests.support.proxy import Proxy
 
-START_SECONDS: Final = 30.0
+pytestmark = pytest.mark.requirement("MCP-21")
+
 BOTH: Final = pytest.mark.parametrize("mode", ["legacy", "2026-07-28"])
 ACCEPT: Final = {"Accept": "application/json, text/event-stream"}
 INITIALIZE: Final = {
@@ -67,35 +63,10 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def world(relaying: Proxy) -> Iterator[World]:
     """Everything, running."""
-    port = processes.free_port()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.mcp.talkative_server", str(port)],
-        cwd=processes.REPOSITORY,
-        env=processes.clean_environment(),
-        stdin=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    url = f"http://127.0.0.1:{port}/mcp"
-    config = merge(PLUGIN_CONFIG, {"routeiq": {"mcp": {"relay": True}}})
-    try:
-        processes.wait_until(lambda: _listens(url), START_SECONDS, "start of an MCP server")
-        with (
-            running_proxy(tmp_path_factory.mktemp("relay"), config=config, workers=2) as proxy,
-            proxy.client() as client,
-        ):
-            yield World(proxy, servers.created(client, "talkative", url))
-    finally:
-        processes.kill_group(process)
-
-
-def _listens(url: str) -> bool:
-    try:
-        httpx.get(url, trust_env=False)
-    except httpx.TransportError:
-        return False
-    return True
+    with servers.module_server("tests.mcp.talkative_server") as url, relaying.client() as client:
+        yield World(relaying, servers.created(client, "talkative", url))
 
 
 def _text(result: Any) -> str:

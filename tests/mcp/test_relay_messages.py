@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from routeiq_plugin.errors import InvalidRequest, MalformedBody
+from routeiq_plugin.errors import HeaderMismatch, InvalidRequest, MalformedBody
 from routeiq_plugin.mcp.relay.messages import require_message
 
 CALL = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "add", "arguments": {"a": 1, "A": 2}}}
@@ -65,6 +65,6 @@ def test_what_can_be_read_in_two_ways_is_refused(body: bytes) -> None:
     ],
 )
 def test_headers_say_what_the_message_says(headers: dict[str, str], message: object) -> None:
-    with pytest.raises(InvalidRequest):
+    with pytest.raises(HeaderMismatch):
         require_message(json.dumps(message).encode(), headers)
     assert require_message(json.dumps(CALL).encode(), {"mcp-method": "tools/call", "mcp-name": "add"}) == CALL

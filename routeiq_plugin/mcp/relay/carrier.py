@@ -11,7 +11,7 @@ from routeiq_plugin.mcp.model import Server
 from routeiq_plugin.outbound import Clients, backend_error
 
 SESSION: Final = "mcp-session-id"
-PASSED_ON: Final = ("accept", "last-event-id", "mcp-method", "mcp-name", "mcp-protocol-version")
+PASSED_ON: Final = ("accept", "mcp-method", "mcp-name", "mcp-protocol-version")
 """Headers of a client that describe its message, and so are the server's to read."""
 PARAMETERS: Final = "mcp-param-"
 """Begins headers that repeat arguments of a call (2026-07-28)."""

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from routeiq_plugin.errors import InvalidRequest
+from routeiq_plugin.errors import HeaderMismatch, InvalidRequest
 from routeiq_plugin.host.requests import json_body
 
 _MEMBERS: Final = frozenset({"jsonrpc", "id", "method", "params", "result", "error"})
@@ -34,7 +34,7 @@ def require_message(body: bytes, headers: Mapping[str, str]) -> Json:
     if message.get("method") == _CALL:
         _require_call(message.get("params"), headers)
     elif headers.get("mcp-method") == _CALL:
-        raise InvalidRequest("the header Mcp-Method names another method than the message")
+        raise HeaderMismatch("the header Mcp-Method names another method than the message")
     return message
 
 
@@ -45,9 +45,9 @@ def _require_call(params: Any, headers: Mapping[str, str]) -> None:
     if twins:
         raise InvalidRequest(f"params.{twins[0]}: write {twins[0].casefold()!r}")
     if headers.get("mcp-method", _CALL) != _CALL:
-        raise InvalidRequest("the header Mcp-Method names another method than the message")
+        raise HeaderMismatch("the header Mcp-Method names another method than the message")
     if headers.get("mcp-name", params.get("name")) != params.get("name"):
-        raise InvalidRequest("the header Mcp-Name names another tool than the message")
+        raise HeaderMismatch("the header Mcp-Name names another tool than the message")
 
 
 def _members(pairs: Iterable[tuple[str, Any]]) -> Json:

@@ -12,7 +12,14 @@ from fastapi import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from routeiq_plugin.errors import InvalidRequest, LoginRequired, MalformedBody, NotFound, RouteIQError, wire
+from routeiq_plugin.errors import (
+    HeaderMismatch,
+    LoginRequired,
+    MalformedBody,
+    NotFound,
+    RouteIQError,
+    wire,
+)
 from routeiq_plugin.host.app import BODY, LeaveToStock
 from routeiq_plugin.host.auth import authenticate
 from routeiq_plugin.host.calls import capabilities
@@ -28,6 +35,7 @@ from routeiq_plugin.mcp.relay.events import events, message_of, with_message
 from routeiq_plugin.mcp.relay.governance import GovernedCall, ListedTools, Rule, Untouched
 from routeiq_plugin.mcp.relay.messages import require_message
 from routeiq_plugin.mcp.relay.origins import require_origin
+from routeiq_plugin.mcp.relay.resumption import EventNames
 from routeiq_plugin.mcp.relay.tickets import MARK, Tickets
 from routeiq_plugin.mcp.tools import ToolCall
 from routeiq_plugin.outbound import Clients
@@ -36,8 +44,10 @@ from routeiq_plugin.store.sealing import Sealer
 logger = logging.getLogger(__name__)
 
 _VERSION: Final = "mcp-protocol-version"
+_META_VERSION: Final = "io.modelcontextprotocol/protocolVersion"
 _STATELESS_SINCE: Final = "2026-07-28"
 _EVENTS: Final = "text/event-stream"
+_LAST_EVENT: Final = "last-event-id"
 _BACK: Final = ("content-type", "cache-control", "allow", "retry-after", _VERSION)
 _OVERRIDDEN: Final = ("tool_name_to_display_name", "tool_name_to_description")
 """Names that the operator gave tools: LiteLLM's own endpoint shows them."""
@@ -84,17 +94,18 @@ class Relay:
 
     async def _carried(self, asked: Asked, request: Request, server: Server, message: Any) -> Response:
         headers = passed_on(asked.incoming)
-        if _results_are_judged():
-            headers.pop("last-event-id", None)  # a result that is sent again comes past the hooks that judge results
         given = asked.incoming.get(SESSION)
-        if given is not None:
-            session = self._tickets.read(server, asked.caller, given).session
-            headers |= {SESSION: session} if session else {}
+        session = "" if given is None else self._tickets.read(server, asked.caller, given).session
+        headers |= {SESSION: session} if session else {}
+        last_event = asked.incoming.get(_LAST_EVENT)
+        # A result that is sent again would come past the hooks that judge results.
+        if last_event is not None and request.method == "GET" and not _results_are_judged():
+            headers[_LAST_EVENT] = EventNames(session).opened(last_event)
         credential = await self._plane.offers.credential(asked, server)
         rule, body = await self._ruled(asked, request, server, message, headers)
         try:
             response = await self._carrier.send(request.method, server, credential, headers, body)
-            if _says(message, "initialize") and response.status_code >= _FAILED:
+            if _opens(request, message) and response.status_code >= _FAILED:
                 await response.aclose()
                 raise LeaveToStock  # it may speak another generation only, between which LiteLLM's client translates
         except BaseException as error:
@@ -102,13 +113,17 @@ class Relay:
             raise
         back = {each: response.headers[each] for each in _BACK if each in response.headers}
         back["x-accel-buffering"] = "no"
-        if _says(message, "initialize"):
-            back[SESSION] = self._tickets.issue(server, asked.caller, response.headers.get(SESSION, ""))
+        if _opens(request, message):
+            session = response.headers.get(SESSION, "")
+            back[SESSION] = self._tickets.issue(server, asked.caller, session)
         elif given is not None and SESSION in response.headers:
             back[SESSION] = given
         kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-        pieces = _streamed if kind == _EVENTS else _whole
-        return Relayed(pieces(response, rule, _id(message)), response.status_code, back)
+        if kind == _EVENTS:
+            pieces = _streamed(response, rule, _id(message), EventNames(session))
+        else:
+            pieces = _whole(response, rule, _id(message))
+        return Relayed(pieces, response.status_code, back)
 
     async def _ruled(
         self, asked: Asked, request: Request, server: Server, message: Any, headers: dict[str, str]
@@ -135,11 +150,11 @@ class Relay:
         return governed, json.dumps({**message, "params": changed}).encode()
 
 
-async def _streamed(response: Any, rule: Rule, asked_id: Any) -> AsyncGenerator[bytes, None]:
+async def _streamed(response: Any, rule: Rule, asked_id: Any, names: EventNames) -> AsyncGenerator[bytes, None]:
     failure: BaseException | None = None
     try:
-        async for event in events(response.aiter_bytes()):
-            message = message_of(event)
+        async for piece in events(response.aiter_bytes()):
+            event, message = names.given_out(piece), message_of(piece)
             if not _is_answer(message) or (asked_id is not None and message.get("id") != asked_id):
                 yield event
                 continue
@@ -196,9 +211,21 @@ def _is_for_us(request: Request, message: Any) -> bool:
     session = request.headers.get(SESSION)
     if session is not None:
         return session.startswith(MARK)
-    if request.headers.get(_VERSION, "") >= _STATELESS_SINCE:
-        return request.method == "POST"
-    return _says(message, "initialize")
+    return (_is_stateless(request, message) and request.method == "POST") or _opens(request, message)
+
+
+def _is_stateless(request: Request, message: Any) -> bool:
+    """Tell by the header, or where it was forgotten by the message: the server then says what is missing."""
+    said = request.headers.get(_VERSION)
+    if said is None and isinstance(message, dict) and isinstance(params := message.get("params"), dict):
+        meta = params.get("_meta")
+        said = meta.get(_META_VERSION) if isinstance(meta, dict) else None
+    return isinstance(said, str) and said >= _STATELESS_SINCE
+
+
+def _opens(request: Request, message: Any) -> bool:
+    """Tell whether a session begins; where there are none `initialize` is a method like any that is unknown."""
+    return _says(message, "initialize") and not _is_stateless(request, message)
 
 
 def _message(request: Request) -> Any:
@@ -226,10 +253,12 @@ def _is_answer(message: Any) -> bool:
 
 
 def _error(message: Any, error: RouteIQError | HTTPException) -> Response:
-    """Answer with a JSON-RPC error: inside HTTP 200 for a request, with the error's own status for what is none."""
+    """Answer with a JSON-RPC error: inside HTTP 200 for a request, unless the protocol gives the error a status."""
     asked_id = _id(message)
-    is_session = isinstance(error, NotFound) and error.detail == "Session not found"
-    status = _OK if asked_id is not None and not is_session else _status(error)
+    has_status = isinstance(error, HeaderMismatch) or (
+        isinstance(error, NotFound) and error.detail == "Session not found"
+    )
+    status = _OK if asked_id is not None and not has_status else _status(error)
     return JSONResponse(_rpc_error(asked_id, error), status)
 
 
@@ -239,7 +268,7 @@ def _status(error: RouteIQError | HTTPException) -> int:
 
 def _rpc_error(asked_id: Any, error: RouteIQError | HTTPException) -> Json:
     code = -32000 if isinstance(error, HTTPException) else wire(error).jsonrpc
-    code = -32602 if isinstance(error, NotFound | InvalidRequest) else code
+    code = -32602 if isinstance(error, NotFound) else code
     detail = error.detail
     named: Any = detail if isinstance(detail, Mapping) else {}
     text = named.get("message") or named.get("error") or str(detail)

@@ -7,7 +7,9 @@ from typing import Any
 
 import httpx
 import pytest
+from mcp import MCPError
 
+from tests.mcp import servers
 from tests.mcp.data.calling import call, error, names, register, result
 from tests.mcp.data.conftest import CONFIG, HTTP, OwnBackend, Register, recorded
 from tests.support.mcp_backends import McpBackend, Speaks
@@ -65,7 +67,7 @@ def test_a_changed_definition_is_flagged(
 @pytest.fixture(scope="module")
 def pinning(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     """A proxy that holds back what was not approved, with two workers."""
-    config = merge(CONFIG, {"routeiq": {"mcp": {"pin_tools": True}}})
+    config = merge(CONFIG, {"routeiq": {"mcp": {"pin_tools": True, "relay": True}}})
     workdir = recorded(tmp_path_factory.mktemp("pinning"))
     with running_proxy(workdir, config=config) as running:
         yield running
@@ -89,9 +91,17 @@ def test_a_changed_tool_is_held_back_until_it_is_approved(pinning: Proxy, own_ba
         assert "changed" in told["message"]
         assert backend.calls()["echo"] == executed
         assert result(call(admin, "add", {"a": 1, "b": 2}, server_id)) == 3
+        relayed = servers.mcp_tools(pinning, at="/mcp/pinned")
+        assert "add" in relayed
+        assert "echo" not in relayed
+        with pytest.raises(MCPError, match="changed"):
+            servers.mcp_call(pinning, "echo", {"text": "x"}, at="/mcp/pinned")
+        assert backend.calls()["echo"] == executed
 
         assert admin.post(f"/v1/mcp/server/{server_id}/tools/approve").status_code == 200
         assert result(call(admin, "echo", {"text": "x"}, server_id)) == "x"
+        assert "echo" in servers.mcp_tools(pinning, at="/mcp/pinned")
+        assert servers.mcp_call(pinning, "echo", {"text": "y"}, at="/mcp/pinned").structured_content == {"result": "y"}
 
 
 def test_a_server_that_was_away_when_it_was_registered_waits_for_an_admin(

@@ -1,0 +1,65 @@
+"""The reference server, directly and behind a gateway of two workers, and the suite that judges both."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tests.mcp import servers
+from tests.mcp.conformance.shim import shim
+from tests.mcp.conformance.suite import CannotInstallError, Suite, install
+from tests.support.proxy import Proxy
+
+
+@dataclass(frozen=True)
+class Relayed:
+    """The reference server as the gateway's clients find it."""
+
+    proxy: Proxy
+    server: Mapping[str, Any]
+
+    @property
+    def path(self) -> str:
+        """Its MCP endpoint."""
+        return f"/mcp/{self.server['server_name']}"
+
+    def key(self, **permission: Any) -> str:
+        """Make a key that may use it."""
+        return self.proxy.add_key(object_permission={"mcp_servers": [self.server["server_id"]], **permission})
+
+
+@pytest.fixture(scope="package")
+def reference() -> Iterator[str]:
+    """URL of the reference server."""
+    with servers.module_server("tests.mcp.conformance.reference") as url:
+        yield url
+
+
+@pytest.fixture(scope="package")
+def relayed(relaying: Proxy, reference: str) -> Iterator[Relayed]:
+    """The reference server, registered by our API at a stock proxy of two workers."""
+    with relaying.client() as client:
+        yield Relayed(relaying, servers.created(client, "reference", reference))
+
+
+@pytest.fixture(scope="package")
+def through_gateway(relayed: Relayed) -> Iterator[str]:
+    """URL of the relay for a client that cannot send a key."""
+    with shim(relayed.proxy.port, relayed.key()) as port:
+        yield f"http://127.0.0.1:{port}{relayed.path}"
+
+
+@pytest.fixture(scope="package")
+def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
+    """The official suite; skips where npm cannot install it."""
+    directory = tmp_path_factory.mktemp("suite")
+    try:
+        yield install(directory)
+    except CannotInstallError as reason:
+        pytest.skip(str(reason))
+    finally:
+        shutil.rmtree(directory)  # a quarter of a gigabyte

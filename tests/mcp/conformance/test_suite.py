@@ -1,0 +1,43 @@
+"""The official MCP conformance suite against the reference server, directly and through the gateway."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.mcp.conformance.suite import REVISIONS, SCORED, Report, Revision, Suite
+
+pytestmark = pytest.mark.requirement("MCP-21")
+
+EXPECTED: Final = Path(__file__).parent
+ATTEMPTS: Final = 3
+"""The suite gives some streams half a second, which a busy machine may not have; what is wrong stays wrong."""
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("revision", REVISIONS)
+def test_a_server_behind_the_gateway_passes_what_it_passes_alone(
+    suite: Suite, reference: str, through_gateway: str, revision: Revision, tmp_path: Path
+) -> None:
+    """`expected-failures-*.yml` excuse nothing but what they name, and name nothing that passes: the suite checks."""
+    expected = EXPECTED / f"expected-failures-{revision}.yml"
+    for attempt in range(ATTEMPTS):
+        alone = suite.run(reference, revision, tmp_path / f"alone-{attempt}", expected)
+        behind = suite.run(through_gateway, revision, tmp_path / f"behind-{attempt}", expected)
+        if alone.returncode == behind.returncode == 0 and _outcome(alone) == _outcome(behind):
+            break
+    for report in (alone, behind):
+        assert report.returncode == 0, report.text
+        assert len(report.checks) >= SCORED[revision], report.text
+    assert _outcome(behind) == _outcome(alone)
+
+
+def _outcome(report: Report) -> tuple[dict[str, list[str]], dict[str, int]]:
+    return report.failing(), _passed(report)
+
+
+def _passed(report: Report) -> dict[str, int]:
+    """Count by scenario: a check that was left out has not passed."""
+    return {scenario: [status for _, status in checks].count("SUCCESS") for scenario, checks in report.checks.items()}
