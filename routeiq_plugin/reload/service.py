@@ -8,7 +8,15 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from routeiq_plugin.errors import Conflict, InvalidConfig, InvalidRequest, NotFound, RouteIQError, Unavailable
+from routeiq_plugin.errors import (
+    Conflict,
+    InvalidConfig,
+    InvalidRequest,
+    NotFound,
+    RouteIQError,
+    SourceUnreachable,
+    Unavailable,
+)
 from routeiq_plugin.reload.application import Application, Diff, Plan
 from routeiq_plugin.reload.content import Content
 from routeiq_plugin.reload.documents import digest
@@ -216,6 +224,10 @@ class Reloader:
             if not order.dry_run:
                 await self._rejected(state, fetched, invalid)
             raise
+        except SourceUnreachable as away:  # with a document that it includes
+            if not order.dry_run:
+                await self._failed(state, str(away.detail))
+            raise
         if order.dry_run:
             return self._outcome("valid", "Nothing was applied: a dry run", reading.content.hash, plan.diff)
         outcome = await self._apply(order, reading, plan, state, fetched)
@@ -310,7 +322,7 @@ class Reloader:
             secrets=self._secrets(),
             allowlist=self._allowlist,
         )
-        return await self._workshop.read(fetched.documents, self.source.include, rules)
+        return await self._workshop.read(fetched.documents, fetched.include, rules)
 
     async def _pinned(
         self, order: Order, state: SourceState, fetched: Fetched, reading: Reading, plan: Plan

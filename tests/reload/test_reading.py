@@ -162,7 +162,7 @@ async def test_includes_follow_litellms_rules(workshop: Workshop, tmp_path: Path
     source = FileSource(str(tmp_path / "main.yaml"))
     fetched = await source.fetch(None)
     assert fetched is not None
-    reading = await workshop.read(fetched.documents, source.include, Rules(False, Content(()), (), (), ()))
+    reading = await workshop.read(fetched.documents, fetched.include, Rules(False, Content(()), (), (), ()))
     document = reading.content.document()
     assert [each["model_name"] for each in document["model_list"]] == ["a", "b"]
     assert document["router_settings"] == {"timeout": 5}
