@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from routeiq_plugin.appliers import Prepared, Reloads, Stale
-from routeiq_plugin.errors import Conflict, InvalidConfig, RouteIQError
+from routeiq_plugin.errors import Conflict, InvalidConfig, RouteIQError, SettingsError
 from routeiq_plugin.host.environment import resolved
 from routeiq_plugin.host.running_config import Deployments, RunningConfig
 from routeiq_plugin.reload.content import Changes, Content, Entry, Key, compare, model_name_of
@@ -221,11 +221,14 @@ class Application:
 
     async def _stage_sections(self, changes: Changes, running: Mapping[Key, str]) -> Sequence[Prepared]:
         pieces = tuple(Entry(name, key, line) for (name, key), line in running.items() if name == SECTION)
+        try:
+            settings = parse(resolved(Content(pieces).document().get(SECTION, {})))
+        except SettingsError as wrong:  # with the values of its references, which the trial process does not know
+            raise InvalidConfig(SECTION, str(wrong.detail)) from None
         touched = {*(entry.key for entry in changes.news), *(key for _, key in changes.removed)}
         staged = []
         for name in sorted(touched):
             try:
-                settings = parse(resolved(Content(pieces).document().get(SECTION, {})))
                 staged.append(await self._reloads.sections[name].prepare(settings))
             except InvalidConfig:
                 raise
