@@ -40,6 +40,7 @@ class SyncStatus:
             "watch": self.settings.watch,
             "sync_interval_seconds": self.settings.interval_seconds,
             "store_reachable": reachable,
+            "serving": self._serving(state) if reachable else None,
             "source": {"type": self.reloader.source.facts()["type"], "remote": self.reloader.source.remote},
             "etag": shown(state.etag),
             "applied_hash": self.reloader.serving.hash,
@@ -63,6 +64,12 @@ class SyncStatus:
                 "error": self.following.error,
             }
         return told
+
+    def _serving(self, state: SourceState) -> str:
+        """Tell whose word serves: what the proxy booted with, the source's, or that of the store, which is older."""
+        if self.reloader.serving.generation == 0:
+            return "boot_file"
+        return "stored_copy" if state.failures or state.rejected_reason else "source"
 
     def facts(self) -> Mapping[str, Any]:
         """Tell what this worker serves."""
