@@ -179,6 +179,12 @@ def explode(document: Mapping[str, Any]) -> Content:
     return Content(tuple(_unique(entries)))
 
 
+def pieces_of(line: str) -> Iterable[Entry]:
+    """Read a line of the text form; where an older version kept a part of `routeiq:` whole, it is taken apart."""
+    entry = Entry.read(line)
+    return _pieces(SECTION, {entry.key: entry.value}) if entry.section == SECTION and entry.key in SPLIT else (entry,)
+
+
 def _pieces(name: str, value: Any) -> Iterable[Entry]:
     if name in ("model_list", "agents"):
         return _elements(name, [] if value is None else value)

@@ -141,6 +141,9 @@ class Reloader:
                 raise NotFound("Nothing was ever reloaded, so there is nothing to return to")
             stored = await self._target(current, generation)
             content = await entries(stored.content.split("\n"))
+            left = await self._generations.get(current.generation)
+            assert left is not None  # the newest is never dropped
+            left_hash = (await entries(left.content.split("\n"))).hash  # in this version's form, as it comes again
             await self._know_boot()
             await self._catch_up(current)
             plan = await self._application.plan(content)
@@ -152,7 +155,7 @@ class Reloader:
             pinned = replace(
                 state,
                 rejected_etag=state.etag,
-                rejected_hash=current.hash,
+                rejected_hash=left_hash,
                 rejected_reason=f"rolled back to generation {stored.generation}",
             )
             await self._sources.put(pinned)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from routeiq_plugin.errors import InvalidConfig, Unavailable
-from routeiq_plugin.reload.content import Content, Entry
+from routeiq_plugin.reload.content import Content, Entry, pieces_of
 from routeiq_plugin.reload.documents import MAX_BYTES, Document
 from routeiq_plugin.reload.pace import breathe
 from routeiq_plugin.reload.rules import references
@@ -151,9 +151,9 @@ class Workshop:
 
 async def entries(lines: Sequence[str]) -> Content:
     """Read the pieces of a configuration in slices."""
-    read = []
+    read: list[Entry] = []
     for position, line in enumerate(lines):
-        read.append(Entry.read(line))
+        read += pieces_of(line)
         if position % 100 == 99:
             await breathe()
     return Content(tuple(read))
