@@ -105,14 +105,16 @@ class Application:
                 else:
                     running[entry.id] = self._running[entry.id]
         removed = []
-        for key in changes.removed:
+        for position, key in enumerate(changes.removed):
+            if position % SLICE == 0:
+                await breathe()
             if self._is_hot(Entry(key[0], key[1], self._running[key])):
                 removed.append(key)
             else:
                 cold.append(_name(Entry(key[0], key[1], "")))
                 running[key] = self._running[key]
-        await breathe()
         hot = Changes(tuple(news[True]), tuple(news[False]), tuple(removed))
+        await breathe()
         return Plan(hot, running, _diff(hot, cold, ignored))
 
     async def apply(self, plan: Plan) -> Journal:
@@ -125,6 +127,7 @@ class Application:
         for _ in range(ATTEMPTS):
             journal = Journal(self._on_fault)
             staged = await self._stage(plan)
+            await breathe()  # the exchange is one step of its own; what LiteLLM changes meanwhile makes it stale
             try:
                 journal.commit([*staged, _Running(self, plan.running, before)])
             except Stale:

@@ -71,7 +71,7 @@ class HotReload:
             allowlist=settings.reload.env_allowlist,
             on_fault=on_fault,
         )
-        self._following = Following(self._reloader, identity, workers, self._application.repair, on_fault)
+        self._following = Following(self._reloader, identity, workers, on_fault)
         self._status = SyncStatus(settings.reload, self._reloader, self._following, states, workers)
         self._joined = asyncio.Event()
         self._polling: Polling | None = None

@@ -173,6 +173,11 @@ class Reloader:
             await self._know_boot()
             return await self._catch_up(current)
 
+    async def repair(self) -> int:
+        """Put back what LiteLLM dropped of what serves, between two reloads; returns how many deployments."""
+        async with self._turn:
+            return await self._application.repair()
+
     async def join(self, peers: bool) -> None:
         """Decide at the start whether the boot file is news, or older than what every other worker serves.
 
@@ -218,6 +223,7 @@ class Reloader:
             plan = await self._application.plan(
                 reading.content, ignored=reading.ignored, restart_required=reading.restart_required
             )
+            await breathe()
             if reading.content.hash == state.rejected_hash and not order.force:
                 return await self._pinned(order, state, fetched, reading, plan)
             await self._workshop.build(
@@ -234,6 +240,7 @@ class Reloader:
         if order.dry_run:
             return self._outcome("valid", "Nothing was applied: a dry run", reading.content.hash, plan.diff)
         outcome = await self._apply(order, reading, plan, state, fetched)
+        await breathe()
         await self._sources.put(_succeeded(state, fetched.etag, reading.content.hash))
         return outcome
 
