@@ -13,6 +13,7 @@ from tests.reload.configs import agent, deployment
 from tests.reload.conftest import Reloading, reloading
 from tests.reload.test_sync import until
 from tests.routing import world
+from tests.routing.test_artifacts import retensored
 from tests.store import parts
 
 pytestmark = [pytest.mark.requirement("RLD-20"), pytest.mark.timeout(900)]
@@ -90,6 +91,26 @@ def test_an_alias_that_cannot_serve_changes_nothing(alias: dict[str, Any], path:
     assert shared.status()["generation"] == good["generation"]
     assert shared.ask("auto") == "kept answer"
     assert shared.ask("other") == "400"
+
+
+def test_an_artifact_that_fails_its_self_test_changes_nothing(two_workers: Reloading, tmp_path: Path) -> None:
+    shared = two_workers
+    world.train(tmp_path)
+    retensored(tmp_path, lambda tensors: tensors.update(qualities=1 - tensors["qualities"]))
+    good = shared.applied(routeiq=routing(auto=chosen("kept")))
+    names = list(world.PRICES)
+    broken = {"strategy": "quality", "artifact": str(tmp_path), "candidates": names, "default": names[0], **PATIENT}
+    shared.change(
+        model_list=[*shared.base["model_list"], *(deployment(name, name) for name in names)],
+        routeiq=routing(auto=chosen("fake-model"), broken=broken),
+    )
+    response = shared.reload()
+    assert response.status_code == 422, response.text
+    assert response.json()["detail"]["path"] == "routeiq.routing.aliases"
+    assert "self-test" in response.json()["detail"]["message"]
+    assert "self-test" in shared.status()["last_error"]
+    assert shared.status()["generation"] == good["generation"]
+    assert [shared.ask(model) for model in ("auto", "broken", names[0])] == ["kept answer", "400", "400"]
 
 
 def test_an_alias_with_the_name_of_a_model_is_refused(two_workers: Reloading) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +130,39 @@ def test_a_directory_or_a_missing_file_leaves_the_old_one_serving(shared: Reload
     assert shared.ask("fake-model") == "first answer"
 
 
+def test_a_second_reload_is_refused_while_one_runs(shared: Reloading) -> None:
+    """A pipe in the place of the file holds the first one up until somebody writes to it."""
+    path = shared.proxy.config_path
+    data = path.read_bytes()
+    path.unlink()
+    os.mkfifo(path)
+    with ThreadPoolExecutor(1) as pool, shared.proxy.client() as other:
+        first = pool.submit(shared.reload)
+        writer = pipe_with_a_reader(path)
+        try:
+            refused = [other.post(f"/config/{what}") for what in ("reload", "rollback")]
+            assert [response.status_code for response in refused] == [409, 409]
+            assert "is running" in refused[0].text
+            assert shared.ask("fake-model", other) == "first answer"
+        finally:
+            os.write(writer, data)
+            os.close(writer)
+        assert first.result().json()["status"] == "unchanged"
+
+
+def pipe_with_a_reader(path: Path) -> int:
+    """Open a pipe for writing as soon as somebody reads it."""
+    opened: list[int] = []
+
+    def is_open() -> bool:
+        with contextlib.suppress(OSError):
+            opened.append(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
+        return bool(opened)
+
+    until(is_open, "the reload has begun")
+    return opened[0]
+
+
 @pytest.mark.parametrize("master_key", [None, "sk-another-key-that-is-long-enough-0123456789"])
 def test_the_master_key_needs_a_restart(master_key: str | None, shared: Reloading) -> None:
     general = {name: value for name, value in shared.base["general_settings"].items() if name != "master_key"}
@@ -178,11 +214,16 @@ def test_litellms_own_changes_do_not_lose_our_strategies(shared: Reloading) -> N
     mixed = [deployment("mixed", name.removeprefix("openai/"), model=name) for name in names]
     aliases = {"auto": {"strategy": "rules", **across}}
     shared.applied(
-        model_list=models(shared, *mixed), routeiq={"routing": {"aliases": aliases, "groups": {"mixed": inside}}}
+        model_list=models(shared, *mixed),
+        agents=[agent("configured")],
+        mcp_servers={"configured": server()},
+        routeiq={"routing": {"aliases": aliases, "groups": {"mixed": inside}}},
     )
 
     def ours() -> bool:
-        return {shared.ask("mixed") for _ in range(6)} == {"small"} and shared.ask("auto") == "kept answer"
+        listed = [each["id"] for each in shared.client.get("/v1/models").json()["data"]]
+        answers = {shared.ask("mixed") for _ in range(6)}
+        return answers == {"small"} and shared.ask("auto") == "kept answer" and "auto" in listed
 
     until(ours, "the strategies of the new configuration")
     for step in (
@@ -193,7 +234,8 @@ def test_litellms_own_changes_do_not_lose_our_strategies(shared: Reloading) -> N
     ):
         shared.control(**step)
         until(ours, f"our strategies after {step}")
-        assert "auto" in [each["id"] for each in shared.client.get("/v1/models").json()["data"]]
+    facts = shared.control("facts")
+    assert (facts["agents"], facts["servers"]) == (["configured"], ["configured"])
 
 
 def test_cooldowns_survive(shared: Reloading) -> None:
