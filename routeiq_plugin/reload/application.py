@@ -86,8 +86,7 @@ class Application:
     async def plan(self, new: Content, *, ignored: Sequence[str] = (), restart_required: Sequence[str] = ()) -> Plan:
         """Compare with what runs; what only a restart can change is left as it is and told."""
         lines = new.lines
-        await breathe()
-        changes = compare(self._running, lines)
+        changes = await compare(self._running, lines)
         await breathe()
         cold: list[str] = list(restart_required)
         news: dict[bool, list[Entry]] = {True: [], False: []}

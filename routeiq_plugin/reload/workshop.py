@@ -154,7 +154,7 @@ async def entries(lines: Sequence[str]) -> Content:
     read: list[Entry] = []
     for position, line in enumerate(lines):
         read += pieces_of(line)
-        if position % 100 == 99:
+        if position % 50 == 49:
             await breathe()
     return Content(tuple(read))
 
