@@ -25,6 +25,7 @@ RouteIQError
 ├── BackendRefused            it wants other credentials
 ├── BackendResponseTooLarge
 └── SourceUnreachable     where a configuration comes from
+    └── NoSuchObject      the bucket answers, and holds nothing by that key
 """
 
 from __future__ import annotations
@@ -195,6 +196,10 @@ class BackendResponseTooLarge(BackendError):
 
 class SourceUnreachable(BackendError):
     """The file or object that holds the configuration cannot be read."""
+
+
+class NoSuchObject(SourceUnreachable):
+    """The bucket answers, and holds nothing by that key."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -173,7 +173,6 @@ _RELOAD: Final = (
         "RLD-20",
         Kind.BEYOND,
         "whole-or-nothing apply, dry run, history and rollback, zero failed requests, convergence of all workers",
-        "`include:` of a bucket is refused; of 100 reloads in a row under load 71 were run",
     ),
 )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -51,14 +51,18 @@ class StagedAgents:
         self._after: tuple[Any, Any, Any] = self._before
         self._held = tuple(map(id, global_agent_registry.agent_list))
 
-    def steps(self, entries: Sequence[Mapping[str, Any] | None], names: Sequence[str]) -> Iterator[None]:
+    def steps(self, entries: Iterable[Mapping[str, Any] | None], names: Sequence[str]) -> Iterator[None]:
         """Work in small steps; an entry that is None did not change, and its agent stays the object that it is.
 
         Raises `AgentRefused`; the registry is as before then.
         """
         agents, configured, legacy = self._before
         known = {str(agent["agent_name"]): agent for agent in configured or ()}
-        former = {global_agent_registry._create_agent_id(agent): agent for agent in known.values()}
+        ids: dict[str, str] = {}
+        for name, agent in known.items():
+            ids[name] = global_agent_registry._create_agent_id(agent)
+            yield
+        former = set(ids.values())
         serving = {agent.agent_id: agent for agent in agents}
         others = [agent for agent in agents if agent.agent_id not in former]
         taken = {agent.agent_name for agent in others}
@@ -72,7 +76,7 @@ class StagedAgents:
                 declared.append(dict(entry))
             else:
                 declared.append(known[name])
-                agent = serving.get(global_agent_registry._create_agent_id(known[name]))
+                agent = serving.get(ids[name])
             if agent is not None and name not in taken:  # an agent of the database or of ours has the name already
                 made.append(agent)
             yield

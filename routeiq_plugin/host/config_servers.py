@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 from routeiq_plugin.appliers import Stale
+from routeiq_plugin.host.environment import resolved
 
 _MODULE: Final = "litellm.proxy._experimental.mcp_server.mcp_server_manager"
 
@@ -45,7 +46,7 @@ class StagedServers:
     async def build(
         self, removed: Sequence[str], news: Mapping[str, Mapping[str, Any]], breathe: Callable[[], Awaitable[None]]
     ) -> None:
-        """Let LiteLLM's loader build what is new or changed; raises `ServerRefused`.
+        """Let LiteLLM's loader build what is new or changed, from raw entries; raises `ServerRefused`.
 
         A blank manager does the work: the loader asks no network for servers without OAuth discovery, and what it
         found wrong never reaches the manager that serves.
@@ -53,10 +54,11 @@ class StagedServers:
         names = {*removed, *news}
         kept = {key: server for key, server in self._before.items() if server.server_name not in names}
         built: dict[str, Any] = {}
+        await breathe()
         for name, entry in news.items():
             self._blank.config_mcp_servers = {}
             try:
-                await self._load(name, entry)
+                await self._load(name, resolved(entry))
             except Exception as error:  # whatever LiteLLM finds wrong with it
                 raise ServerRefused(name, (str(error).splitlines() or [type(error).__name__])[0][:500]) from error
             for key, server in self._blank.config_mcp_servers.items():

@@ -92,7 +92,7 @@ class RunningConfig:
         """Stage the agents of the configuration, in its order; None is one that did not change."""
         staged = StagedAgents()
         try:
-            await self._drive(staged.steps([entry and resolved(entry) for entry in entries], names))
+            await self._drive(staged.steps((entry and resolved(entry) for entry in entries), names))
         except AgentRefused as refused:
             place = f".{refused.place}" if refused.place else ""
             raise InvalidConfig(f"agents.{refused.agent}{place}", refused.reason) from None
@@ -102,7 +102,7 @@ class RunningConfig:
         """Stage the MCP servers of the configuration; raises `InvalidConfig`."""
         staged = await StagedServers.begin()
         try:
-            await staged.build(removed, {name: resolved(entry) for name, entry in news.items()}, self._breathe)
+            await staged.build(removed, news, self._breathe)
         except ServerRefused as refused:
             raise InvalidConfig(f"mcp_servers.{refused.server}", refused.reason) from None
         return staged

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from routeiq_plugin.appliers import Prepared, Reloads, Stale
-from routeiq_plugin.errors import Conflict, InvalidConfig, RouteIQError
+from routeiq_plugin.errors import Conflict, InvalidConfig, RouteIQError, SettingsError
 from routeiq_plugin.host.environment import resolved
 from routeiq_plugin.host.running_config import Deployments, RunningConfig
 from routeiq_plugin.reload.content import Changes, Content, Entry, Key, compare, model_name_of
@@ -86,8 +86,7 @@ class Application:
     async def plan(self, new: Content, *, ignored: Sequence[str] = (), restart_required: Sequence[str] = ()) -> Plan:
         """Compare with what runs; what only a restart can change is left as it is and told."""
         lines = new.lines
-        await breathe()
-        changes = compare(self._running, lines)
+        changes = await compare(self._running, lines)
         await breathe()
         cold: list[str] = list(restart_required)
         news: dict[bool, list[Entry]] = {True: [], False: []}
@@ -105,14 +104,16 @@ class Application:
                 else:
                     running[entry.id] = self._running[entry.id]
         removed = []
-        for key in changes.removed:
+        for position, key in enumerate(changes.removed):
+            if position % SLICE == 0:
+                await breathe()
             if self._is_hot(Entry(key[0], key[1], self._running[key])):
                 removed.append(key)
             else:
                 cold.append(_name(Entry(key[0], key[1], "")))
                 running[key] = self._running[key]
-        await breathe()
         hot = Changes(tuple(news[True]), tuple(news[False]), tuple(removed))
+        await breathe()
         return Plan(hot, running, _diff(hot, cold, ignored))
 
     async def apply(self, plan: Plan) -> Journal:
@@ -125,6 +126,7 @@ class Application:
         for _ in range(ATTEMPTS):
             journal = Journal(self._on_fault)
             staged = await self._stage(plan)
+            await breathe()  # the exchange is one step of its own; what LiteLLM changes meanwhile makes it stale
             try:
                 journal.commit([*staged, _Running(self, plan.running, before)])
             except Stale:
@@ -221,11 +223,14 @@ class Application:
 
     async def _stage_sections(self, changes: Changes, running: Mapping[Key, str]) -> Sequence[Prepared]:
         pieces = tuple(Entry(name, key, line) for (name, key), line in running.items() if name == SECTION)
+        try:
+            settings = parse(resolved(Content(pieces).document().get(SECTION, {})))
+        except SettingsError as wrong:  # with the values of its references, which the trial process does not know
+            raise InvalidConfig(SECTION, str(wrong.detail)) from None
         touched = {*(entry.key for entry in changes.news), *(key for _, key in changes.removed)}
         staged = []
         for name in sorted(touched):
             try:
-                settings = parse(resolved(Content(pieces).document().get(SECTION, {})))
                 staged.append(await self._reloads.sections[name].prepare(settings))
             except InvalidConfig:
                 raise

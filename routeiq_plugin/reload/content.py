@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from routeiq_plugin.errors import InvalidConfig
+from routeiq_plugin.reload.pace import breathe
 from routeiq_plugin.settings import SECTION
 
 MAPPINGS: Final = ("router_settings", "litellm_settings", "general_settings", SECTION)
@@ -22,6 +23,9 @@ SPLIT: Final = frozenset({"a2a", "mcp", "routing"})
 """Parts of `routeiq:` whose settings are pieces of their own, with a dotted key: some are hot, others are not."""
 TOP: Final = ""
 """Section of every other top-level key, which is compared as a whole."""
+
+_LINES: Final = 200
+"""Compared before requests have their turn."""
 
 Key = tuple[str, str]
 """Section, and what tells a piece from its siblings."""
@@ -152,16 +156,17 @@ class Changes:
         )
 
 
-def compare(running: Mapping[Key, str], new: Mapping[Key, str]) -> Changes:
-    """Compare line by line; a piece whose line is the same is in no list."""
-    added = []
-    changed = []
-    for key, line in new.items():
+async def compare(running: Mapping[Key, str], new: Mapping[Key, str]) -> Changes:
+    """Compare line by line, in slices; a piece whose line is the same is in no list."""
+    added: list[Entry] = []
+    changed: list[Entry] = []
+    for position, (key, line) in enumerate(new.items()):
+        if position % _LINES == 0:
+            await breathe()
         old = running.get(key)
-        if old is None:
-            added.append(Entry(key[0], key[1], line))
-        elif old != line:
-            changed.append(Entry(key[0], key[1], line))
+        if old != line:
+            (added if old is None else changed).append(Entry(key[0], key[1], line))
+    await breathe()
     return Changes(tuple(added), tuple(changed), tuple(key for key in running if key not in new))
 
 
@@ -177,6 +182,12 @@ def explode(document: Mapping[str, Any]) -> Content:
             name = "agents"  # noqa: PLW2901  LiteLLM reads either
         entries.extend(_pieces(name, value))
     return Content(tuple(_unique(entries)))
+
+
+def pieces_of(line: str) -> Iterable[Entry]:
+    """Read a line of the text form; where an older version kept a part of `routeiq:` whole, it is taken apart."""
+    entry = Entry.read(line)
+    return _pieces(SECTION, {entry.key: entry.value}) if entry.section == SECTION and entry.key in SPLIT else (entry,)
 
 
 def _pieces(name: str, value: Any) -> Iterable[Entry]:

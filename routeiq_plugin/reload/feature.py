@@ -53,6 +53,7 @@ class HotReload:
         boot = capture(config_path())
         identity = Identity()
         self._reloads = reloads
+        self._on_fault = on_fault
         self._workshop = Workshop()
         self._news = StrategyNews(database)
         self._generations = GenerationStore(database, sealer, settings.reload.history)
@@ -70,7 +71,7 @@ class HotReload:
             allowlist=settings.reload.env_allowlist,
             on_fault=on_fault,
         )
-        self._following = Following(self._reloader, identity, workers, self._application.repair, on_fault)
+        self._following = Following(self._reloader, identity, workers, on_fault)
         self._status = SyncStatus(settings.reload, self._reloader, self._following, states, workers)
         self._joined = asyncio.Event()
         self._polling: Polling | None = None
@@ -100,6 +101,7 @@ class HotReload:
             reloads=self._reloads,
             news=self._news,
             ready=joined,
+            on_fault=self._on_fault,
         )
 
     def notice(self, news: Sequence[Change] | Resync) -> None:

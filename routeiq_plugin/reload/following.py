@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -39,13 +38,11 @@ class Following:
         reloader: Reloader,
         identity: Identity,
         workers: ConfigWorkers,
-        repair: Callable[[], Awaitable[int]],
         on_fault: OnFault,
     ) -> None:
         self._reloader = reloader
         self._identity = identity
         self._workers = workers
-        self._repair = repair
         self._on_fault = on_fault
         self._news = asyncio.Event()
         self._error: str | None = None
@@ -136,7 +133,7 @@ class Following:
         while True:
             await asyncio.sleep(REPAIR_SECONDS)
             try:
-                restored = await self._repair()
+                restored = await self._reloader.repair()
             except Exception as error:  # noqa: BLE001  recorded; tried again
                 self._on_fault("keeping the configuration's models", error)
             else:

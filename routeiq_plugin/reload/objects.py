@@ -1,4 +1,4 @@
-"""A configuration in S3 or Google Cloud Storage: asked for only if it is another one than we have.
+"""A configuration in S3 or Google Cloud Storage: each of its objects is sent only if it is another one than we have.
 
 The clients are those of `s3fs` and `gcsfs`, on the thread where fsspec runs its own event loop: what they import and
 load takes hundreds of milliseconds.
@@ -14,8 +14,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
-from routeiq_plugin.errors import InvalidConfig, MissingExtra, SettingsError, SourceUnreachable
-from routeiq_plugin.reload.documents import MAX_BYTES, Document
+from routeiq_plugin.errors import InvalidConfig, MissingExtra, NoSuchObject, SettingsError, SourceUnreachable
+from routeiq_plugin.reload.documents import MAX_BYTES
+from routeiq_plugin.reload.snapshot import Snapshot
 from routeiq_plugin.reload.sources import Fetched, FileSource, Source
 from routeiq_plugin.settings import ReloadSettings
 
@@ -59,13 +60,9 @@ class ObjectSource:
         return f"{self._kind}://{self._bucket}/{self._key}"
 
     async def fetch(self, etag: str | None) -> Fetched | None:
-        """Ask for the object unless it is `etag` still."""
-        found = await self._read(self._key, etag)
-        return None if found is None else Fetched((Document(self._key, found[0]),), found[1])
-
-    async def include(self, entry: str, declared_in: str) -> Document:
-        """Refuse: a change of an included object would not be noticed, its bucket is asked for one object alone."""
-        raise InvalidConfig("include", f"{entry}: a configuration in a bucket is one object; put it all in there")
+        """Ask for the object, and those that it included, unless each is what it was."""
+        snapshot = Snapshot(self._key, self._read)
+        return snapshot if await snapshot.look(etag) else None
 
     def facts(self) -> Mapping[str, Any]:
         """Describe it."""
@@ -126,7 +123,7 @@ class S3:
             status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
             if status == 304:
                 return None
-            raise SourceUnreachable(_refusal("S3", status)) from error
+            raise _refusal("S3", status) from error
         except (BotoCoreError, OSError, TimeoutError) as error:
             raise SourceUnreachable(f"S3 does not answer ({type(error).__name__})") from error
         if answer["ContentLength"] > MAX_BYTES:
@@ -186,7 +183,7 @@ class GCS:
         headers = files._get_headers(None)
         async with files.session.get(path, params=parameters, headers=headers) as answer:
             if answer.status >= 400:
-                raise SourceUnreachable(_refusal("GCS", answer.status))
+                raise _refusal("GCS", answer.status)
             data = await answer.read()
         return answer.status, data, json.loads(data) if "fields" in parameters and data else {}
 
@@ -243,9 +240,9 @@ def _close(files: Any, session: Any) -> None:
         type(files).close_session(files.loop, session)
 
 
-def _refusal(store: str, status: Any) -> str:
+def _refusal(store: str, status: Any) -> SourceUnreachable:
     if status == 404:
-        return f"{store}: there is no such object"
+        return NoSuchObject(f"{store}: there is no such object")
     if status in (401, 403):
-        return f"{store}: access is denied (HTTP {status})"
-    return f"{store} answered HTTP {status}"
+        return SourceUnreachable(f"{store}: access is denied (HTTP {status})")
+    return SourceUnreachable(f"{store} answered HTTP {status}")

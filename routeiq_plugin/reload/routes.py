@@ -13,6 +13,7 @@ from routeiq_plugin.appliers import Reloads
 from routeiq_plugin.host.app import BODY
 from routeiq_plugin.host.auth import ANY_KEY, Caller, authenticate
 from routeiq_plugin.reload.following import Following
+from routeiq_plugin.reload.journal import OnFault
 from routeiq_plugin.reload.schemas import (
     Body,
     HistoryAnswer,
@@ -26,7 +27,7 @@ from routeiq_plugin.reload.schemas import (
 )
 from routeiq_plugin.reload.service import Order, Outcome, Reloader
 from routeiq_plugin.reload.status import SyncStatus
-from routeiq_plugin.reload.strategies import reload_strategies
+from routeiq_plugin.reload.strategies import reload_strategies, tell_others
 from routeiq_plugin.store.generations import GenerationStore
 from routeiq_plugin.store.strategies import StrategyNews
 
@@ -43,6 +44,7 @@ def reload_routes(
     reloads: Reloads,
     news: StrategyNews,
     ready: Callable[[], Awaitable[None]],
+    on_fault: OnFault,
 ) -> APIRouter:
     """Build the routes; `ready` returns when the store is open."""
     router = APIRouter(tags=["RouteIQ"], dependencies=[KEY])
@@ -107,8 +109,12 @@ def reload_routes(
         asked = parse_body(StrategyBody, request.scope[BODY])
         answer = await reload_strategies(reloads.reloadables, asked.strategy, reloader.serving.generation)
         order = _order("api", request, caller, dry_run=False)
-        await ready()
-        await news.tell(asked.strategy, order.actor, order.request_id)
+
+        async def tell() -> None:
+            await ready()
+            await news.tell(asked.strategy, order.actor, order.request_id)
+
+        await tell_others(answer, asked.strategy, tell, on_fault)
         return answer
 
     return router

@@ -8,7 +8,15 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from routeiq_plugin.errors import Conflict, InvalidConfig, InvalidRequest, NotFound, RouteIQError, Unavailable
+from routeiq_plugin.errors import (
+    Conflict,
+    InvalidConfig,
+    InvalidRequest,
+    NotFound,
+    RouteIQError,
+    SourceUnreachable,
+    Unavailable,
+)
 from routeiq_plugin.reload.application import Application, Diff, Plan
 from routeiq_plugin.reload.content import Content
 from routeiq_plugin.reload.documents import digest
@@ -133,6 +141,9 @@ class Reloader:
                 raise NotFound("Nothing was ever reloaded, so there is nothing to return to")
             stored = await self._target(current, generation)
             content = await entries(stored.content.split("\n"))
+            left = await self._generations.get(current.generation)
+            assert left is not None  # the newest is never dropped
+            left_hash = (await entries(left.content.split("\n"))).hash  # in this version's form, as it comes again
             await self._know_boot()
             await self._catch_up(current)
             plan = await self._application.plan(content)
@@ -144,7 +155,7 @@ class Reloader:
             pinned = replace(
                 state,
                 rejected_etag=state.etag,
-                rejected_hash=current.hash,
+                rejected_hash=left_hash,
                 rejected_reason=f"rolled back to generation {stored.generation}",
             )
             await self._sources.put(pinned)
@@ -161,6 +172,11 @@ class Reloader:
                 return False
             await self._know_boot()
             return await self._catch_up(current)
+
+    async def repair(self) -> int:
+        """Put back what LiteLLM dropped of what serves, between two reloads; returns how many deployments."""
+        async with self._turn:
+            return await self._application.repair()
 
     async def join(self, peers: bool) -> None:
         """Decide at the start whether the boot file is news, or older than what every other worker serves.
@@ -207,6 +223,7 @@ class Reloader:
             plan = await self._application.plan(
                 reading.content, ignored=reading.ignored, restart_required=reading.restart_required
             )
+            await breathe()
             if reading.content.hash == state.rejected_hash and not order.force:
                 return await self._pinned(order, state, fetched, reading, plan)
             await self._workshop.build(
@@ -216,9 +233,14 @@ class Reloader:
             if not order.dry_run:
                 await self._rejected(state, fetched, invalid)
             raise
+        except SourceUnreachable as away:  # with a document that it includes
+            if not order.dry_run:
+                await self._failed(state, str(away.detail))
+            raise
         if order.dry_run:
             return self._outcome("valid", "Nothing was applied: a dry run", reading.content.hash, plan.diff)
         outcome = await self._apply(order, reading, plan, state, fetched)
+        await breathe()
         await self._sources.put(_succeeded(state, fetched.etag, reading.content.hash))
         return outcome
 
@@ -310,7 +332,7 @@ class Reloader:
             secrets=self._secrets(),
             allowlist=self._allowlist,
         )
-        return await self._workshop.read(fetched.documents, self.source.include, rules)
+        return await self._workshop.read(fetched.documents, fetched.include, rules)
 
     async def _pinned(
         self, order: Order, state: SourceState, fetched: Fetched, reading: Reading, plan: Plan

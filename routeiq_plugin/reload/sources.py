@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -15,13 +15,26 @@ import yaml
 from routeiq_plugin.errors import InvalidConfig, SourceUnreachable
 from routeiq_plugin.reload.documents import MAX_BYTES, MAX_INCLUDES, Document, resolve_path
 
+Include = Callable[[str, str], Awaitable[Document]]
+"""Reads what an `include:` entry of a document (by location) means."""
 
-@dataclass(frozen=True, slots=True)
-class Fetched:
-    """What a source holds now; `etag` names this state of it, for the next conditional request."""
 
-    documents: Sequence[Document]
-    etag: str | None = None
+class Fetched(Protocol):
+    """What a source holds now; other documents that it includes are read when they turn out to be needed."""
+
+    @property
+    def documents(self) -> Sequence[Document]:
+        """What was read so far, the first one first."""
+        ...
+
+    @property
+    def etag(self) -> str | None:
+        """Names the state of what was read so far, for the next conditional request."""
+        ...
+
+    async def include(self, entry: str, declared_in: str) -> Document:
+        """Read an `include:` entry of one of its documents; raises `InvalidConfig` and `SourceUnreachable`."""
+        ...
 
 
 class Source(Protocol):
@@ -39,10 +52,6 @@ class Source(Protocol):
 
     async def fetch(self, etag: str | None) -> Fetched | None:
         """Return what it holds, None when it still is what `etag` names; raises `SourceUnreachable`."""
-        ...
-
-    async def include(self, entry: str, declared_in: str) -> Document:
-        """Read an `include:` entry of one of its documents; raises `InvalidConfig` and `SourceUnreachable`."""
         ...
 
     def facts(self) -> Mapping[str, Any]:
@@ -73,11 +82,7 @@ class FileSource:
 
     async def fetch(self, etag: str | None) -> Fetched | None:
         """Read the file; it has no tag, reading it is as cheap as asking."""
-        return Fetched((await asyncio.to_thread(read_file, self._path),))
-
-    async def include(self, entry: str, declared_in: str) -> Document:
-        """Read an included file by LiteLLM's rule of places."""
-        return await asyncio.to_thread(read_file, resolve_path(entry, declared_in, self._path))
+        return FetchedFile((await asyncio.to_thread(read_file, self._path),))
 
     def facts(self) -> Mapping[str, Any]:
         """Describe it."""
@@ -85,6 +90,18 @@ class FileSource:
 
     async def aclose(self) -> None:
         """Nothing is held."""
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedFile:
+    """A file that was read, and the way to those beside it."""
+
+    documents: Sequence[Document]
+    etag: str | None = None
+
+    async def include(self, entry: str, declared_in: str) -> Document:
+        """Read an included file by LiteLLM's rule of places."""
+        return await asyncio.to_thread(read_file, resolve_path(entry, declared_in, self.documents[0].location))
 
 
 def read_file(path: str) -> Document:

@@ -10,6 +10,7 @@ from typing import Any
 from routeiq_plugin.errors import RouteIQError
 from routeiq_plugin.reload.following import Following
 from routeiq_plugin.reload.service import Reloader
+from routeiq_plugin.reload.snapshot import keys_in, shown
 from routeiq_plugin.settings import ReloadSettings
 from routeiq_plugin.store.config_source import SourceState, SourceStates
 from routeiq_plugin.store.config_workers import ConfigWorkers, WorkerReport
@@ -39,11 +40,12 @@ class SyncStatus:
             "watch": self.settings.watch,
             "sync_interval_seconds": self.settings.interval_seconds,
             "store_reachable": reachable,
+            "serving": self._serving(state) if reachable else None,
             "source": {"type": self.reloader.source.facts()["type"], "remote": self.reloader.source.remote},
-            "etag": state.etag,
+            "etag": shown(state.etag),
             "applied_hash": self.reloader.serving.hash,
             "rejected_hash": state.rejected_hash,
-            "rejected_etag": state.rejected_etag,
+            "rejected_etag": shown(state.rejected_etag),
             "last_attempt": _time(state.last_attempt),
             "last_success": _time(state.last_success),
             "last_error_at": _time(state.last_error_at),
@@ -53,6 +55,8 @@ class SyncStatus:
         }
         if is_admin:
             told["source"] = {**told["source"], **self.reloader.source.facts()}
+            if keys_in(state.etag):
+                told["source"]["objects"] = keys_in(state.etag)
             told |= {
                 "last_error": state.last_error,
                 "rejected_reason": state.rejected_reason,
@@ -60,6 +64,12 @@ class SyncStatus:
                 "error": self.following.error,
             }
         return told
+
+    def _serving(self, state: SourceState) -> str:
+        """Tell whose word serves: what the proxy booted with, the source's, or that of the store, which is older."""
+        if self.reloader.serving.generation == 0:
+            return "boot_file"
+        return "stored_copy" if state.failures or state.rejected_reason else "source"
 
     def facts(self) -> Mapping[str, Any]:
         """Tell what this worker serves."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from routeiq_plugin.appliers import Reloadable
 from routeiq_plugin.errors import NotFound, RouteIQError
+from routeiq_plugin.reload.journal import OnFault
 from routeiq_plugin.reload.schemas import StrategyAnswer
+from routeiq_plugin.store.strategies import EVERY
 
 
 async def reload_strategies(reloadables: Sequence[Reloadable], name: str | None, generation: int) -> StrategyAnswer:
@@ -24,3 +26,17 @@ async def reload_strategies(reloadables: Sequence[Reloadable], name: str | None,
     if answer.errors:
         answer.status = "partial" if answer.reloaded else "failed"
     return answer
+
+
+async def tell_others(
+    answer: StrategyAnswer, name: str | None, tell: Callable[[], Awaitable[None]], on_fault: OnFault
+) -> None:
+    """Let the other workers do the same; while they cannot be told, what this one has loaded serves here alone."""
+    try:
+        await tell()
+    except RouteIQError as away:
+        on_fault("telling the other workers to load strategies", away)
+        told = f"The other workers were not told: {away.detail}"
+        answer.errors.append({"strategy": name or EVERY, "error": told})
+        if answer.status == "success":
+            answer.status = "partial"

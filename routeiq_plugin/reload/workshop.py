@@ -7,16 +7,17 @@ import base64
 import json
 import os
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
 from routeiq_plugin.errors import InvalidConfig, Unavailable
-from routeiq_plugin.reload.content import Content, Entry
-from routeiq_plugin.reload.documents import Document
+from routeiq_plugin.reload.content import Content, Entry, pieces_of
+from routeiq_plugin.reload.documents import MAX_BYTES, Document
 from routeiq_plugin.reload.pace import breathe
 from routeiq_plugin.reload.rules import references
+from routeiq_plugin.reload.sources import Include
 from routeiq_plugin.reload.trial import LENGTH
 
 IDLE_SECONDS: Final = 300.0
@@ -24,9 +25,6 @@ PATIENCE_SECONDS: Final = 120.0
 """Longest time for one request, the import of LiteLLM on a busy machine included."""
 _INHERITED: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "PYTHONPYCACHEPREFIX", "VIRTUAL_ENV")
 """Of the proxy's environment: its secrets are not among them."""
-
-Include = Callable[[str, str], Awaitable[Document]]
-"""Reads what an `include:` entry of a document (by location) means."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +72,8 @@ class Workshop:
                 located.append((entry, declared_in, document.location))
                 if all(each.location != document.location for each in known):
                     known.append(document)
+                if sum(len(each.data) for each in known) > MAX_BYTES:
+                    raise InvalidConfig("", f"larger than {MAX_BYTES // 1024**2} MiB")
         return Reading(await entries(lines[2:]), known, facts["ignored"], facts["restart_required"])
 
     async def build(self, pieces: Sequence[Entry]) -> None:
@@ -151,10 +151,10 @@ class Workshop:
 
 async def entries(lines: Sequence[str]) -> Content:
     """Read the pieces of a configuration in slices."""
-    read = []
+    read: list[Entry] = []
     for position, line in enumerate(lines):
-        read.append(Entry.read(line))
-        if position % 100 == 99:
+        read += pieces_of(line)
+        if position % 50 == 49:
             await breathe()
     return Content(tuple(read))
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import parse_qs, quote, urlsplit
 
 from tests.support import processes
 
@@ -19,11 +21,15 @@ KEY = "proxy/config.yaml"
 
 @dataclass
 class Recorder:
-    """What went through: (method, path, status, bytes of the answer's body); `refuse` answers with that status."""
+    """What went through: (method, path, status, bytes of the answer's body); `refuse` answers with that status.
+
+    `compares` does what Google documents of `ifGenerationNotMatch` and its emulator leaves out.
+    """
 
     url: str = ""
     calls: list[tuple[str, str, int, int]] = field(default_factory=list)
     refuse: int | None = None
+    compares: bool = False
 
     def bodies(self, size: int) -> int:
         """Count the answers that carried at least so many bytes."""
@@ -48,6 +54,10 @@ def recorded(port: int) -> Iterator[Recorder]:
             upstream.request(self.command, self.path, body, dict(self.headers.items()))
             answer = upstream.getresponse()
             data = answer.read()
+            if recorder.compares and unchanged(self.path, data):
+                self.answer(304, [], b"")
+                upstream.close()
+                return
             hidden = {"transfer-encoding", "content-length", "connection"}
             self.answer(answer.status, [each for each in answer.getheaders() if each[0].lower() not in hidden], data)
             upstream.close()
@@ -78,12 +88,18 @@ def recorded(port: int) -> Iterator[Recorder]:
         server.server_close()
 
 
+def unchanged(path: str, data: bytes) -> bool:
+    """Tell whether the generation that a request has seen is the one that its answer tells."""
+    seen = parse_qs(urlsplit(path).query).get("ifGenerationNotMatch")
+    return seen is not None and seen == [str(json.loads(data).get("generation"))]
+
+
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
 
 
 @dataclass
 class Store:
-    """A bucket with one object."""
+    """A bucket; `put` and `delete` mean the configuration's own object unless they are given another key."""
 
     source: str
     recorder: Recorder
@@ -115,8 +131,8 @@ def s3() -> Iterator[Store]:
                 f"s3://{BUCKET}/{KEY}",
                 recorder,
                 CREDENTIALS,
-                lambda data: client.put_object(Bucket=BUCKET, Key=KEY, Body=data),
-                lambda: client.delete_object(Bucket=BUCKET, Key=KEY),
+                lambda data, key=KEY: client.put_object(Bucket=BUCKET, Key=key, Body=data),
+                lambda key=KEY: client.delete_object(Bucket=BUCKET, Key=key),
             )
         finally:
             client.close()
@@ -140,15 +156,20 @@ def gcs() -> Iterator[Store]:
         assert answer.status < 300, answer.status
         connection.close()
 
-    quoted = KEY.replace("/", "%2F")
+    def put(data: bytes, key: str = KEY) -> None:
+        send("POST", f"/upload/storage/v1/b/{BUCKET}/o?uploadType=media&name={quote(key, safe='')}", data)
+
+    def delete(key: str = KEY) -> None:
+        send("DELETE", f"/storage/v1/b/{BUCKET}/o/{quote(key, safe='')}", None)
+
     with recorded(port) as recorder:
         try:
             yield Store(
                 f"gs://{BUCKET}/{KEY}",
                 recorder,
                 {"GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false"},
-                lambda data: send("POST", f"/upload/storage/v1/b/{BUCKET}/o?uploadType=media&name={quoted}", data),
-                lambda: send("DELETE", f"/storage/v1/b/{BUCKET}/o/{quoted}", None),
+                put,
+                delete,
             )
         finally:
             with contextlib.suppress(Exception):

@@ -5,8 +5,11 @@ It is copied beside the proxy's config, adds `POST /test/control`, and is no par
 
 import asyncio
 import gc
+import hashlib
+import json
 import os
 import signal
+from dataclasses import replace
 from typing import Any
 
 import litellm
@@ -19,7 +22,7 @@ from starlette.routing import Route
 
 from routeiq_plugin.reload.journal import Journal
 from routeiq_plugin.routing import service
-from routeiq_plugin.store.generations import GenerationStore
+from routeiq_plugin.store.generations import GenerationStore, Proposal
 
 armed: dict[str, str] = {}
 
@@ -61,9 +64,26 @@ def commit(self: Journal, changes: Any) -> None:
     stock_commit(self, [Struck(change) for change in changes])
 
 
-async def apply(self: GenerationStore, *args: Any) -> Any:
+def in_an_older_form(content: str) -> str:
+    """Put together what the first versions did not take apart."""
+    lines: list[str] = []
+    whole: dict[str, dict[str, Any]] = {}
+    for line in content.split("\n"):
+        section, key, value = json.loads(line)
+        part, _, name = key.partition(".")
+        if section == "routeiq" and name and part in ("a2a", "mcp", "routing"):
+            whole.setdefault(part, {})[name] = value
+        else:
+            lines.append(line)
+    return "\n".join([*lines, *(json.dumps(["routeiq", part, value]) for part, value in whole.items())])
+
+
+async def apply(self: GenerationStore, worker: str, generation: int, proposal: Proposal) -> Any:
     strike("before record")
-    at = await stock_apply(self, *args)
+    if armed.pop("older form", None):
+        content = in_an_older_form(proposal.content)
+        proposal = replace(proposal, content=content, hash=hashlib.sha256(content.encode()).hexdigest())
+    at = await stock_apply(self, worker, generation, proposal)
     strike("after record")
     return at
 
@@ -71,7 +91,7 @@ async def apply(self: GenerationStore, *args: Any) -> Any:
 # No worker looks for changed artifacts by itself here: one that has them was told.
 service.RELOAD_SECONDS = 86_400.0  # type: ignore[misc]
 Journal.commit = commit  # type: ignore[method-assign]
-GenerationStore.apply = apply  # type: ignore[method-assign,assignment]
+GenerationStore.apply = apply  # type: ignore[method-assign]
 
 
 def facts() -> dict[str, Any]:
@@ -114,6 +134,8 @@ async def control(request: Request) -> JSONResponse:
     match asked["do"]:
         case "arm":
             armed.update(step=asked["step"], how=asked["how"])
+        case "older form":
+            armed["older form"] = "once"
         case "add":
             proxy_server.llm_router.add_deployment(
                 Deployment(

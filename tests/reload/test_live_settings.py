@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,10 +13,13 @@ from tests.reload.configs import agent, deployment
 from tests.reload.conftest import Reloading, reloading
 from tests.reload.test_sync import until
 from tests.routing import world
+from tests.routing.test_artifacts import retensored
+from tests.store import parts
 
 pytestmark = [pytest.mark.requirement("RLD-20"), pytest.mark.timeout(900)]
 
-ALIAS: Final = {"strategy": "rules", "candidates": ["fake-model", "kept"], "default": "fake-model"}
+PATIENT: Final = {"deadline_ms": world.PATIENT_MS}
+ALIAS: Final = {"strategy": "rules", "candidates": ["fake-model", "kept"], "default": "fake-model", **PATIENT}
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +93,26 @@ def test_an_alias_that_cannot_serve_changes_nothing(alias: dict[str, Any], path:
     assert shared.ask("other") == "400"
 
 
+def test_an_artifact_that_fails_its_self_test_changes_nothing(two_workers: Reloading, tmp_path: Path) -> None:
+    shared = two_workers
+    world.train(tmp_path)
+    retensored(tmp_path, lambda tensors: tensors.update(qualities=1 - tensors["qualities"]))
+    good = shared.applied(routeiq=routing(auto=chosen("kept")))
+    names = list(world.PRICES)
+    broken = {"strategy": "quality", "artifact": str(tmp_path), "candidates": names, "default": names[0], **PATIENT}
+    shared.change(
+        model_list=[*shared.base["model_list"], *(deployment(name, name) for name in names)],
+        routeiq=routing(auto=chosen("fake-model"), broken=broken),
+    )
+    response = shared.reload()
+    assert response.status_code == 422, response.text
+    assert response.json()["detail"]["path"] == "routeiq.routing.aliases"
+    assert "self-test" in response.json()["detail"]["message"]
+    assert "self-test" in shared.status()["last_error"]
+    assert shared.status()["generation"] == good["generation"]
+    assert [shared.ask(model) for model in ("auto", "broken", names[0])] == ["kept answer", "400", "400"]
+
+
 def test_an_alias_with_the_name_of_a_model_is_refused(two_workers: Reloading) -> None:
     two_workers.change(routeiq=routing(kept={**chosen("fake-model"), "candidates": ["fake-model"]}))
     response = two_workers.reload()
@@ -116,6 +140,106 @@ def facts(shared: Reloading) -> dict[str, Any]:
     return {**found, **(found.get("facts") or {})}
 
 
+@pytest.mark.requirement("RTE-02")
+def test_the_strategy_inside_a_group_comes_changes_and_goes(two_workers: Reloading) -> None:
+    """Without one LiteLLM shuffles the two models of the group."""
+    shared = two_workers
+    mixed = [deployment("mixed", name, model=f"openai/{name}") for name in ("large", "small")]
+    models = [*shared.base["model_list"], *mixed]
+
+    def apply(model: str | None) -> None:
+        names = ["openai/large", "openai/small"]
+        rules = {"strategy": "rules", "candidates": names, "default": names[0], "rules": [{"model": model}], **PATIENT}
+        section = {} if model is None else {"routing": {"groups": {"mixed": rules}}}
+        answer = shared.applied(model_list=models, routeiq=section)
+        assert answer["diff"]["restart_required"] == []
+        everywhere(shared, answer["generation"])
+
+    apply(None)
+    until(lambda: answers(shared, "mixed") == {"large", "small"}, "LiteLLM's own choice")
+    for model in ("small", "large"):
+        apply(f"openai/{model}")
+        until(lambda: asked_for(shared)["arms"]["-"]["ready"], "the strategy inside the group")
+        until(partial(chooses, shared, model), "each worker's choice")
+        assert answers(shared, "mixed") == {model}
+    apply(None)
+    until(lambda: answers(shared, "mixed") == {"large", "small"}, "LiteLLM's own choice again")
+    assert "mixed" not in shared.client.get("/router/info").json()["features"]["routing"].get("groups", {})
+
+
+def asked_for(shared: Reloading) -> dict[str, Any]:
+    found: dict[str, Any] = shared.client.get("/router/info").json()["features"]["routing"]["groups"]["mixed"]
+    return found
+
+
+def chooses(shared: Reloading, model: str) -> bool:
+    return answers(shared, "mixed") == {model}
+
+
+def statuses(shared: Reloading, method: str, path: str, body: Any = None, key: str | None = None) -> list[int]:
+    """Ask on new connections: whichever worker takes one answers."""
+    found = []
+    for _ in range(10):
+        with shared.proxy.client(key or shared.proxy.master_key) as client:
+            found.append(client.request(method, path, json=body).status_code)
+    return found
+
+
+def registered(shared: Reloading, name: str) -> str:
+    created = shared.client.post("/v1/agents", json=agent(name)).raise_for_status().json()
+    path = f"/v1/agents/{created['agent_id']}"
+    until(lambda: set(statuses(shared, "GET", path)) == {200}, "both workers know the agent")
+    return str(created["agent_id"])
+
+
+@pytest.mark.requirement("A2A-22")
+def test_who_reaches_an_agent_without_a_grant_changes_at_once(two_workers: Reloading) -> None:
+    shared = two_workers
+    of_store = registered(shared, "stored")
+    key = shared.proxy.add_key(user_id="without-grants")
+    call = {"jsonrpc": "2.0", "id": 1, "method": "no/such"}
+
+    def reached() -> set[int]:
+        return {
+            *statuses(shared, "GET", f"/v1/agents/{of_store}", key=key),
+            *statuses(shared, "POST", f"/a2a/{of_store}", call, key=key),
+        }
+
+    hidden = reached()
+    assert hidden <= {403, 404}
+    for access, expected in (("litellm", {200}), ("deny", hidden), ("litellm", {200})):
+        answer = shared.applied(routeiq={"a2a": {"default_access": access}})
+        assert answer["diff"]["restart_required"] == []
+        everywhere(shared, answer["generation"])
+        assert reached() == expected
+    everywhere(shared, shared.applied()["generation"])
+    assert reached() == hidden  # `deny` is what the boot file means
+
+
+@pytest.mark.requirement("A2A-22")
+def test_when_an_agents_calls_are_cut_off_changes_at_once(two_workers: Reloading) -> None:
+    shared = two_workers
+    parts_of = [{"kind": "text", "text": "hi"}]
+    said = {"kind": "message", "messageId": "1", "role": "user", "parts": parts_of}
+    call = {"jsonrpc": "2.0", "id": 1, "method": "message/send", "params": {"message": said}}
+
+    def refusals(of_agent: str) -> int:
+        """Calls of ten that were cut off; nobody listens where the agent is said to be."""
+        found = statuses(shared, "POST", f"/a2a/{of_agent}", call)
+        assert set(found) <= {200, 503}  # 200 holds the JSON-RPC error of a call that was made
+        return found.count(503)
+
+    tolerant = {"failures": 100, "cooldown_seconds": 3600}
+    strict = {"failures": 1, "cooldown_seconds": 3600}
+    for number, (rule, refused) in enumerate(((tolerant, {0}), (strict, {8, 9}), (tolerant, {0}))):
+        answer = shared.applied(routeiq={"a2a": {"breaker": rule}})
+        assert answer["diff"]["restart_required"] == []
+        everywhere(shared, answer["generation"])
+        # Each of the two workers that took a connection made one call under the strict rule.
+        assert refusals(registered(shared, f"silent-{number}")) in refused
+    shared.applied()
+
+
 def test_what_needs_a_restart_is_named_one_by_one(two_workers: Reloading) -> None:
     shared = two_workers
     answer = shared.applied(
@@ -137,7 +261,7 @@ def test_both_workers_load_an_artifact_that_one_was_asked_to(two_workers: Reload
     shared = two_workers
     world.train(tmp_path, name="first")
     names = list(world.PRICES)
-    learned = {"strategy": "quality", "artifact": str(tmp_path), "candidates": names, "default": names[0]}
+    learned = {"strategy": "quality", "artifact": str(tmp_path), "candidates": names, "default": names[0], **PATIENT}
     applied = shared.applied(
         model_list=[*shared.base["model_list"], *(deployment(name, name) for name in names)],
         routeiq=routing(learned=learned),
@@ -149,6 +273,32 @@ def test_both_workers_load_an_artifact_that_one_was_asked_to(two_workers: Reload
     told = shared.client.post("/router/reload", json={"strategy": "learned"}).json()
     assert told["reloaded"] == [{"strategy": "learned", "arms": {"learned/-": "loaded"}}]
     until(lambda: len(artifacts(shared)) == 1 and artifacts(shared) != first, "both workers have the second")
+
+
+@pytest.mark.requirement("RLD-01")
+def test_a_reload_while_the_store_is_away_tells_what_was_done(two_workers: Reloading, tmp_path: Path) -> None:
+    shared = two_workers
+    world.train(tmp_path, name="third")
+    names = list(world.PRICES)
+    learned = {"strategy": "quality", "artifact": str(tmp_path), "candidates": names, "default": names[0], **PATIENT}
+    applied = shared.applied(
+        model_list=[*shared.base["model_list"], *(deployment(name, name) for name in names)],
+        routeiq=routing(learned=learned),
+    )
+    everywhere(shared, applied["generation"])
+    world.train(tmp_path, name="fourth")
+    with parts.outage(f"sqlite:///{shared.proxy.workdir}/routeiq.db"):
+        answer = shared.client.post("/router/reload", json={"strategy": "learned"})
+        assert answer.status_code == 200, answer.text
+        told = answer.json()
+        assert told["status"] == "partial"
+        assert told["reloaded"] == [{"strategy": "learned", "arms": {"learned/-": "loaded"}}]
+        assert [error["strategy"] for error in told["errors"]] == ["learned"]
+        assert told["errors"][0]["error"].startswith("The other workers were not told: ")
+        first = artifacts(shared)  # that of the worker that was asked, and that of the other one
+    until(lambda: shared.client.post("/router/reload").json()["status"] == "success", "the store is there again")
+    until(lambda: len(artifacts(shared)) == 1, "both workers have the fourth")
+    assert artifacts(shared) <= first
 
 
 def artifacts(shared: Reloading) -> set[str]:

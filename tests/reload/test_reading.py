@@ -162,7 +162,7 @@ async def test_includes_follow_litellms_rules(workshop: Workshop, tmp_path: Path
     source = FileSource(str(tmp_path / "main.yaml"))
     fetched = await source.fetch(None)
     assert fetched is not None
-    reading = await workshop.read(fetched.documents, source.include, Rules(False, Content(()), (), (), ()))
+    reading = await workshop.read(fetched.documents, fetched.include, Rules(False, Content(()), (), (), ()))
     document = reading.content.document()
     assert [each["model_name"] for each in document["model_list"]] == ["a", "b"]
     assert document["router_settings"] == {"timeout": 5}
@@ -183,10 +183,10 @@ def test_the_same_configuration_has_the_same_hash_however_it_is_written() -> Non
     assert explode(one).hash != explode({"model_list": [deployment("x", "z")]}).hash
 
 
-def test_what_did_not_change_is_in_no_list() -> None:
+async def test_what_did_not_change_is_in_no_list() -> None:
     before = explode({"model_list": [deployment("a", "1", model_id="a"), deployment("b", "1", model_id="b")]})
     after = explode({"model_list": [deployment("b", "2", model_id="b"), deployment("c", "1", model_id="c")]})
-    changes = compare(before.lines, after.lines)
+    changes = await compare(before.lines, after.lines)
     assert [entry.key for entry in changes.added] == ["c#c"]
     assert [entry.key for entry in changes.changed] == ["b#b"]
     assert changes.removed == (("model_list", "a#a"),)

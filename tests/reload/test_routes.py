@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +12,7 @@ import pytest
 
 from tests.reload.configs import HOSTILE, agent, deployment, server, written
 from tests.reload.conftest import Reloading
+from tests.reload.test_sync import until
 
 pytestmark = [pytest.mark.requirement("RLD-02", "RLD-20"), pytest.mark.usefixtures("reset")]
 
@@ -126,6 +130,39 @@ def test_a_directory_or_a_missing_file_leaves_the_old_one_serving(shared: Reload
     assert shared.ask("fake-model") == "first answer"
 
 
+def test_a_second_reload_is_refused_while_one_runs(shared: Reloading) -> None:
+    """A pipe in the place of the file holds the first one up until somebody writes to it."""
+    path = shared.proxy.config_path
+    data = path.read_bytes()
+    path.unlink()
+    os.mkfifo(path)
+    with ThreadPoolExecutor(1) as pool, shared.proxy.client() as other:
+        first = pool.submit(shared.reload)
+        writer = pipe_with_a_reader(path)
+        try:
+            refused = [other.post(f"/config/{what}") for what in ("reload", "rollback")]
+            assert [response.status_code for response in refused] == [409, 409]
+            assert "is running" in refused[0].text
+            assert shared.ask("fake-model", other) == "first answer"
+        finally:
+            os.write(writer, data)
+            os.close(writer)
+        assert first.result().json()["status"] == "unchanged"
+
+
+def pipe_with_a_reader(path: Path) -> int:
+    """Open a pipe for writing as soon as somebody reads it."""
+    opened: list[int] = []
+
+    def is_open() -> bool:
+        with contextlib.suppress(OSError):
+            opened.append(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
+        return bool(opened)
+
+    until(is_open, "the reload has begun")
+    return opened[0]
+
+
 @pytest.mark.parametrize("master_key", [None, "sk-another-key-that-is-long-enough-0123456789"])
 def test_the_master_key_needs_a_restart(master_key: str | None, shared: Reloading) -> None:
     general = {name: value for name, value in shared.base["general_settings"].items() if name != "master_key"}
@@ -165,6 +202,40 @@ def test_what_was_added_at_run_time_stays(shared: Reloading) -> None:
     assert shared.ask("runtime") == "from the database"
     shared.applied()
     assert shared.ask("runtime") == "from the database"
+
+
+@pytest.mark.requirement("RTE-02")
+def test_litellms_own_changes_do_not_lose_our_strategies(shared: Reloading) -> None:
+    """It builds its selection anew with each change of its strategy, and a new Router knows nothing of ours."""
+    patient = {"deadline_ms": 30_000}
+    names = ["openai/large", "openai/small"]
+    inside = {"strategy": "rules", "candidates": names, "default": names[0], "rules": [{"model": names[1]}], **patient}
+    across = {"candidates": ["fake-model", "kept"], "default": "fake-model", "rules": [{"model": "kept"}], **patient}
+    mixed = [deployment("mixed", name.removeprefix("openai/"), model=name) for name in names]
+    aliases = {"auto": {"strategy": "rules", **across}}
+    shared.applied(
+        model_list=models(shared, *mixed),
+        agents=[agent("configured")],
+        mcp_servers={"configured": server()},
+        routeiq={"routing": {"aliases": aliases, "groups": {"mixed": inside}}},
+    )
+
+    def ours() -> bool:
+        listed = [each["id"] for each in shared.client.get("/v1/models").json()["data"]]
+        answers = {shared.ask("mixed") for _ in range(6)}
+        return answers == {"small"} and shared.ask("auto") == "kept answer" and "auto" in listed
+
+    until(ours, "the strategies of the new configuration")
+    for step in (
+        {"do": "update settings", "settings": {"routing_strategy": "least-busy"}},
+        {"do": "update settings", "settings": {"routing_strategy": "simple-shuffle", "model_group_alias": {}}},
+        {"do": "replace router", "whole": True},
+        {"do": "replace router", "whole": False},
+    ):
+        shared.control(**step)
+        until(ours, f"our strategies after {step}")
+    facts = shared.control("facts")
+    assert (facts["agents"], facts["servers"]) == (["configured"], ["configured"])
 
 
 def test_cooldowns_survive(shared: Reloading) -> None:
@@ -214,6 +285,35 @@ def test_rollback_pins_what_it_left(shared: Reloading) -> None:
     assert "rolled back" in shared.status()["rejected_reason"]
     assert shared.reload(force_sync=True).json()["status"] == "applied"
     assert shared.ask("bad-idea") == "x"
+
+
+def test_a_generation_that_an_older_version_stored_is_returned_to(shared: Reloading) -> None:
+    """It kept `routing`, `a2a` and `mcp` whole; now each of their settings is compared by itself."""
+
+    def settings(model: str, access: str) -> dict[str, Any]:
+        rules = {"strategy": "rules", "candidates": ["fake-model", "kept"], "rules": [{"model": model}]}
+        alias = {**rules, "default": "fake-model", "deadline_ms": 30_000}
+        return {"routing": {"aliases": {"auto": alias}}, "a2a": {"default_access": access}}
+
+    def access() -> str:
+        return str(shared.client.get("/router/info").json()["features"]["a2a"]["default_access"])
+
+    shared.control("older form")
+    stored = shared.applied(routeiq=settings("kept", "litellm"))
+    assert (shared.ask("auto"), access()) == ("kept answer", "litellm")
+    shared.client.post("/config/rollback").raise_for_status()
+    assert (shared.ask("auto"), access()) == ("400", "deny")
+    assert shared.reload().json()["status"] == "pinned"
+
+    shared.applied(routeiq=settings("fake-model", "deny"))
+    assert (shared.ask("auto"), access()) == ("first answer", "deny")
+    rolled = shared.client.post("/config/rollback", json={"generation": stored["generation"]})
+    diff = rolled.raise_for_status().json()["diff"]
+    assert (diff["changed"], diff["restart_required"]) == (
+        ["routeiq.routing.aliases", "routeiq.a2a.default_access"],
+        [],
+    )
+    assert (shared.ask("auto"), access()) == ("kept answer", "litellm")
 
 
 def test_history_tells_names_and_no_values(shared: Reloading) -> None:

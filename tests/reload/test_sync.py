@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.reload.buckets import STORES, Store
+from tests.reload.buckets import KEY, STORES, Store
 from tests.reload.configs import deployment, written
 from tests.reload.conftest import Reloading, reloading
 from tests.support import processes
@@ -46,7 +47,10 @@ def test_a_proxy_follows_its_object(kind: str, tmp_path: Path) -> None:
         settings = {
             "reload": {"source": store.source, "endpoint_url": store.recorder.url, "interval_seconds": 0.5},
         }
+        store.recorder.refuse = 503
         with reloading(tmp_path, config={"routeiq": settings}, env=store.env) as shared:
+            boots_on_its_own_file(shared)
+            store.recorder.refuse = None
             follows(shared, store)
             generation = shared.status()["generation"]
             store.recorder.refuse = 503
@@ -55,13 +59,51 @@ def test_a_proxy_follows_its_object(kind: str, tmp_path: Path) -> None:
                 until(lambda: again.ask("from-bucket") == "two", "the last good copy serves")
                 until(lambda: again.status()["generation"] == generation, "the generation")
                 assert again.client.get("/health/readiness").status_code == 200
+                until(lambda: again.status()["serving"] == "stored_copy", "the status tells")
                 store.recorder.refuse = None
                 pinned = again.status()["rejected_reason"]
                 assert "rolled back" in pinned
                 store.put(remote(deployment("from-bucket", "four")))
                 until(lambda: again.ask("from-bucket") == "four", "what changed after the rollback")
             finally:
+                again.client.close()
                 again.proxy.kill()
+
+
+def serves(shared: Reloading, model: str, answer: str) -> bool:
+    return shared.ask(model) == answer
+
+
+def boots_on_its_own_file(shared: Reloading) -> None:
+    """The bucket is away and there is no copy yet."""
+    until(lambda: "HTTP 503" in (shared.status()["last_error"] or ""), "the outage is told")
+    status = shared.status()
+    assert (status["serving"], status["generation"], status["applied_hash"]) == ("boot_file", 0, None)
+    assert status["consecutive_failures"] >= 1
+    assert shared.ask("fake-model") == "first answer"
+    assert shared.ask("from-bucket") == "400"
+    assert shared.client.get("/health/readiness").status_code == 200
+    assert shared.reload().status_code == 502
+
+
+def follows_what_it_includes(shared: Reloading, store: Store) -> None:
+    """Objects beside it, by one small request for each."""
+    more, key = {"include": ["parts/models.yaml"]}, "proxy/parts/models.yaml"
+    generation = shared.status()["generation"]
+    store.put(written(more) + remote(deployment("from-bucket", "two")))
+    until(lambda: "there is no such object" in (shared.status()["last_error"] or ""), "what is missing is told")
+    assert shared.status()["generation"] == generation
+    for answer in ("a", "b"):
+        store.put(remote(deployment("included", answer)), key)
+        until(partial(serves, shared, "included", answer), "an included object")
+        until(lambda: shared.status()["serving"] == "source", "it is the source's word")
+        assert shared.ask("from-bucket") == "two"
+    assert shared.status()["source"]["objects"] == [KEY, key]
+    with shared.proxy.client(shared.proxy.add_key(user_id="reader")) as user:
+        assert "parts" not in user.get("/config/sync/status").text
+    bodies, polled = store.recorder.bodies(10_000), len(store.recorder.calls)
+    until(lambda: len(store.recorder.calls) >= polled + 8, "four more polls of both")
+    assert store.recorder.bodies(10_000) == bodies
 
 
 def follows(shared: Reloading, store: Store) -> None:
@@ -99,6 +141,8 @@ def follows(shared: Reloading, store: Store) -> None:
     until(lambda: "no such object" in (shared.status()["last_error"] or ""), "the deletion")
     assert shared.ask("from-bucket") == "two"
     assert shared.status()["generation"] == generation
+
+    follows_what_it_includes(shared, store)
 
     store.put(remote(deployment("from-bucket", "three")))
     until(lambda: shared.ask("from-bucket") == "three", "it is there again")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +17,7 @@ from tests.reload.conftest import Reloading, reloading
 
 CLIENTS: Final = 16
 RELOADS: Final = int(os.environ.get("ROUTEIQ_TEST_RELOADS", "10"))
-"""Each waits for its turn behind sixteen clients; a hundred take the better part of an hour on two cores."""
+"""Each waits for its turn behind sixteen clients; a hundred take twenty minutes on two cores that do other work too."""
 
 
 def config(shared: Reloading, generation: int) -> bytes:
@@ -47,7 +48,7 @@ async def ask(client: httpx.AsyncClient, model: str, stream: bool) -> str:
 
 @pytest.mark.requirement("RLD-20")
 @pytest.mark.timeout(3600)
-def test_reloads_under_load_fail_no_request(tmp_path: Path) -> None:
+def test_reloads_under_load_fail_no_request(tmp_path: Path, record_property: Callable[[str, Any], None]) -> None:
     with reloading(tmp_path) as shared:
         shared.write(config(shared, 0))
         shared.reload().raise_for_status()
@@ -57,6 +58,8 @@ def test_reloads_under_load_fail_no_request(tmp_path: Path) -> None:
         shared.write(config(shared, 0))
         shared.reload().raise_for_status()
         after = shared.control("facts")
+    for name, value in (("reloads", RELOADS), ("answers", len(answers)), ("before", before), ("after", after)):
+        record_property(name, value)
     assert len(answers) > RELOADS
     assert after["callbacks"] == before["callbacks"]
     assert after["models"] == before["models"]
