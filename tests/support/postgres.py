@@ -22,9 +22,10 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from tests.support.processes import free_port
+from tests.support.processes import free_port, kill_group
 
 USER = "routeiq"
+_STOP_SECONDS = 30
 
 # When its standard input ends, however the test process ended, the shell stops the server and removes its directory.
 _SUPERVISOR = """
@@ -137,7 +138,10 @@ def _stop(server: Server) -> None:
     assert server.supervisor.stdin is not None
     assert server.supervisor.stdout is not None
     server.supervisor.stdin.close()
-    server.supervisor.wait(60)
+    try:
+        server.supervisor.wait(_STOP_SECONDS)
+    except subprocess.TimeoutExpired:  # somebody forked meanwhile and holds the other end of its standard input
+        kill_group(server.supervisor)
     server.supervisor.stdout.close()
     shutil.rmtree(server.directory, ignore_errors=True)  # a copy of the binaries is not the shell's to remove
 
