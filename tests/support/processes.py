@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
 
@@ -76,7 +76,7 @@ def terminate(process: subprocess.Popen[bytes], timeout: float) -> int:
         raise StillRunningError(f"pid {process.pid} was still running {timeout:.0f} s after SIGTERM") from None
 
 
-def kill_group(process: subprocess.Popen[bytes]) -> None:
+def kill_group(process: subprocess.Popen[Any]) -> None:
     """SIGKILL the whole process group, workers included; the process must have been started as its leader."""
     with suppress(ProcessLookupError):  # everyone is gone already, which is what was asked
         os.killpg(process.pid, signal.SIGKILL)
