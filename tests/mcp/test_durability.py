@@ -131,13 +131,16 @@ def test_what_litellm_replaced_is_given_back_and_a_rotation_is_followed(
         assert kept["server_id"] in servers.listed(client), "a list looks after it"
         assert works(client, kept)
         assert client.post("/v1/chat/completions", json=spoil).status_code == 200
-        processes.wait_until(lambda: bool(servers.rest_tools(client)), 30, "LiteLLM's having it back by itself")
+        processes.wait_until(lambda: bool(servers.rest_tools(client)), 120, "LiteLLM's having it back by itself")
         assert client.get("/router/info").json()["faults"] == []
         proxy.stop()
         rotate(proxy)
         restarted = proxy.restart(env={"LITELLM_SALT_KEY": OTHER_SALT})
         try:
             with restarted.client() as again:
+                processes.wait_until(
+                    lambda: bool(servers.rest_tools(again)), 120, "LiteLLM's having it after a restart"
+                )
                 assert works(again, kept)
                 assert info(again)["unreadable_servers"] == 0
         finally:
