@@ -55,8 +55,8 @@ class SyncStatus:
         }
         if is_admin:
             told["source"] = {**told["source"], **self.reloader.source.facts()}
-            if keys_in(state.etag):
-                told["source"]["objects"] = keys_in(state.etag)
+            if objects := keys_in(state.etag):
+                told["source"]["objects"] = objects
             told |= {
                 "last_error": state.last_error,
                 "rejected_reason": state.rejected_reason,

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Final
 
 import httpx2
@@ -14,6 +13,7 @@ from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
 
 from tests.mcp import servers
+from tests.mcp.relayed import Relayed
 from tests.support.proxy import Proxy
 
 pytestmark = pytest.mark.requirement("MCP-21")
@@ -33,21 +33,8 @@ INITIALIZE: Final = {
 PING: Final = {"jsonrpc": "2.0", "id": 2, "method": "ping"}
 
 
-@dataclass(frozen=True)
-class World:
-    """A proxy of two workers, and a server behind it."""
-
-    proxy: Proxy
-    server: Mapping[str, Any]
-
-    @property
-    def path(self) -> str:
-        """The server's MCP endpoint."""
-        return f"/mcp/{self.server['server_name']}"
-
-    def key(self, **permission: Any) -> str:
-        """Make a key that may use the server."""
-        return self.proxy.add_key(object_permission={"mcp_servers": [self.server["server_id"]], **permission})
+class World(Relayed):
+    """The talkative server, and the official client."""
 
     def run(self, mode: Any, use: Callable[[Client], Awaitable[Any]], key: str | None = None, **options: Any) -> Any:
         """Connect with the official client and use it."""

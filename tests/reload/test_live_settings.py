@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import pytest
 
+from routeiq_plugin.routing.artifact import Manifest
 from tests.reload.configs import agent, deployment
 from tests.reload.conftest import Reloading, reloading
 from tests.reload.test_sync import until
@@ -259,34 +260,19 @@ def test_what_needs_a_restart_is_named_one_by_one(two_workers: Reloading) -> Non
 def test_both_workers_load_an_artifact_that_one_was_asked_to(two_workers: Reloading, tmp_path: Path) -> None:
     """No worker looks by itself here, see the saboteur."""
     shared = two_workers
-    world.train(tmp_path, name="first")
-    names = list(world.PRICES)
-    learned = {"strategy": "quality", "artifact": str(tmp_path), "candidates": names, "default": names[0], **PATIENT}
-    applied = shared.applied(
-        model_list=[*shared.base["model_list"], *(deployment(name, name) for name in names)],
-        routeiq=routing(learned=learned),
-    )
-    everywhere(shared, applied["generation"])
-    first = artifacts(shared)
-    assert len(first) == 1
-    world.train(tmp_path, name="second")
+    first = learning(shared, tmp_path, "first")
+    assert artifacts(shared) == {first.id}
+    second = world.train(tmp_path, name="second")
     told = shared.client.post("/router/reload", json={"strategy": "learned"}).json()
     assert told["reloaded"] == [{"strategy": "learned", "arms": {"learned/-": "loaded"}}]
-    until(lambda: len(artifacts(shared)) == 1 and artifacts(shared) != first, "both workers have the second")
+    until(lambda: artifacts(shared) == {second.id}, "both workers have the second")
 
 
 @pytest.mark.requirement("RLD-01")
 def test_a_reload_while_the_store_is_away_tells_what_was_done(two_workers: Reloading, tmp_path: Path) -> None:
     shared = two_workers
-    world.train(tmp_path, name="third")
-    names = list(world.PRICES)
-    learned = {"strategy": "quality", "artifact": str(tmp_path), "candidates": names, "default": names[0], **PATIENT}
-    applied = shared.applied(
-        model_list=[*shared.base["model_list"], *(deployment(name, name) for name in names)],
-        routeiq=routing(learned=learned),
-    )
-    everywhere(shared, applied["generation"])
-    world.train(tmp_path, name="fourth")
+    third = learning(shared, tmp_path, "third")
+    fourth = world.train(tmp_path, name="fourth")
     with parts.outage(f"sqlite:///{shared.proxy.workdir}/routeiq.db"):
         answer = shared.client.post("/router/reload", json={"strategy": "learned"})
         assert answer.status_code == 200, answer.text
@@ -295,10 +281,22 @@ def test_a_reload_while_the_store_is_away_tells_what_was_done(two_workers: Reloa
         assert told["reloaded"] == [{"strategy": "learned", "arms": {"learned/-": "loaded"}}]
         assert [error["strategy"] for error in told["errors"]] == ["learned"]
         assert told["errors"][0]["error"].startswith("The other workers were not told: ")
-        first = artifacts(shared)  # that of the worker that was asked, and that of the other one
+        assert artifacts(shared) <= {third.id, fourth.id}
     until(lambda: shared.client.post("/router/reload").json()["status"] == "success", "the store is there again")
-    until(lambda: len(artifacts(shared)) == 1, "both workers have the fourth")
-    assert artifacts(shared) <= first
+    until(lambda: artifacts(shared) == {fourth.id}, "both workers have the fourth")
+
+
+def learning(shared: Reloading, path: Path, name: str) -> Manifest:
+    """Train an artifact, and let both workers route the alias `learned` by it."""
+    trained = world.train(path, name=name)
+    names = list(world.PRICES)
+    learned = {"strategy": "quality", "artifact": str(path), "candidates": names, "default": names[0], **PATIENT}
+    applied = shared.applied(
+        model_list=[*shared.base["model_list"], *(deployment(name, name) for name in names)],
+        routeiq=routing(learned=learned),
+    )
+    everywhere(shared, applied["generation"])
+    return trained
 
 
 def artifacts(shared: Reloading) -> set[str]:

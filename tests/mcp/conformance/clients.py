@@ -24,7 +24,7 @@ from mcp_types import (
     ToolListChangedNotification,
 )
 
-from tests.mcp.conformance.conftest import Relayed
+from tests.mcp.relayed import Relayed
 
 HEARD_SECONDS: Final = 60.0
 

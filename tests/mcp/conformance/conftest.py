@@ -3,33 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 
 from tests.mcp import servers
 from tests.mcp.conformance.shim import shim
 from tests.mcp.conformance.suite import CannotInstallError, Suite, install
+from tests.mcp.relayed import Relayed
 from tests.support.proxy import Proxy
-
-
-@dataclass(frozen=True)
-class Relayed:
-    """The reference server as the gateway's clients find it."""
-
-    proxy: Proxy
-    server: Mapping[str, Any]
-
-    @property
-    def path(self) -> str:
-        """Its MCP endpoint."""
-        return f"/mcp/{self.server['server_name']}"
-
-    def key(self, **permission: Any) -> str:
-        """Make a key that may use it."""
-        return self.proxy.add_key(object_permission={"mcp_servers": [self.server["server_id"]], **permission})
 
 
 @pytest.fixture(scope="package")

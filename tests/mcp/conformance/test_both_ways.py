@@ -10,8 +10,8 @@ from mcp.shared.subscriptions import ResourceUpdated, ToolsListChanged
 from mcp_types import PromptReference
 
 from tests.mcp.conformance.clients import HEARD_SECONDS, Heard, connected
-from tests.mcp.conformance.conftest import Relayed
 from tests.mcp.conformance.reference.contents import WATCHED
+from tests.mcp.relayed import Relayed
 
 pytestmark = [
     pytest.mark.requirement("MCP-21"),

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.mcp.conformance.conftest import Relayed
+from tests.mcp.relayed import Relayed
 from tests.mcp.tool_user import MODEL, TOOL
 
 pytestmark = [

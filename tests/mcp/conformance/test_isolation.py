@@ -11,9 +11,9 @@ import httpx
 import pytest
 
 from tests.mcp.conformance.clients import Heard, connected
-from tests.mcp.conformance.conftest import Relayed
 from tests.mcp.conformance.reference.contents import WATCHED
 from tests.mcp.conformance.sessions import ACCEPT, RawSession, opened
+from tests.mcp.relayed import Relayed
 
 pytestmark = [
     pytest.mark.requirement("MCP-21"),

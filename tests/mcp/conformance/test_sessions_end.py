@@ -10,8 +10,8 @@ from typing import Final
 import httpx
 import pytest
 
-from tests.mcp.conformance.conftest import Relayed
 from tests.mcp.conformance.sessions import ACCEPT, VERSION, initialize
+from tests.mcp.relayed import Relayed
 from tests.support import processes
 from tests.support.proxy import Proxy
 

@@ -99,8 +99,7 @@ async def test_calls_in_turn_share_one_connection(
 
 async def all_ended() -> None:
     """Wait until no answered stream of events is open."""
-    while any(task.get_name() == answering2.END for task in asyncio.all_tasks()):  # noqa: ASYNC110
-        await asyncio.sleep(0.01)
+    await asyncio.gather(*(task for task in asyncio.all_tasks() if task.get_name() == answering2.END))
 
 
 async def test_each_credential_has_a_session_of_its_own(sessions: Sessions, own_backend: OwnBackend) -> None:
