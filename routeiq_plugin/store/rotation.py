@@ -16,13 +16,14 @@ from routeiq_plugin.store.sealing import Sealer
 from routeiq_plugin.store.tables import (
     AgentRow,
     ConfigGenerationRow,
+    McpRelayRow,
     McpServerRow,
     OAuthFlowRow,
     OAuthTokenRow,
     PushConfigRow,
 )
 
-Row = AgentRow | ConfigGenerationRow | McpServerRow | OAuthFlowRow | OAuthTokenRow | PushConfigRow
+Row = AgentRow | ConfigGenerationRow | McpRelayRow | McpServerRow | OAuthFlowRow | OAuthTokenRow | PushConfigRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,7 @@ SEALED: Final = (
         mcp_servers.KIND,
         "server_id",
     ),
+    SealedTable(McpRelayRow, ("payload",), "entry_id", lambda row: f"MCP {row.kind} {row.entry_id[:8]}"),
     SealedTable(OAuthFlowRow, ("payload",), "flow_id", lambda row: f"login at MCP server {row.server_id}"),
     SealedTable(
         OAuthTokenRow,

@@ -271,6 +271,21 @@ class McpToolRow(Table, table=True):
     approved_by: str | None = Field(default=None, sa_column=Column(String))
 
 
+class McpRelayRow(Table, table=True):
+    """What workers have to tell each other of a client on the MCP endpoint: its session, or a letter to a call of it."""
+
+    __tablename__ = "routeiq_mcp_relay"
+
+    entry_id: str = Field(sa_column=Column(String, primary_key=True))
+    """SHA-256 of the secret that names it."""
+    kind: str = Field(sa_column=Column(String, nullable=False))
+    payload: str = Field(sa_column=Column(Text, nullable=False))
+    """Sealed JSON."""
+    sealed_with: str | None = Field(default=None, sa_column=Column(String))
+    version: int = Field(sa_column=Column(BigInteger, nullable=False))
+    expires_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False, index=True))
+
+
 class OAuthFlowRow(Table, table=True):
     """A login at a server's authorization server on its way, or a server that was only staged for one."""
 

@@ -38,6 +38,15 @@ def message_of(event: bytes) -> Any:
         return None
 
 
+def id_of(event: bytes) -> str | None:
+    """Return the event's id; None for one that has none."""
+    found = None
+    for line in _LINE.split(event):
+        if line.startswith(b"id:"):
+            found = line[3:].removeprefix(b" ").decode("latin-1")
+    return found or None
+
+
 def with_message(event: bytes, message: Json) -> bytes:
     """Return the event with another message, its id and name kept."""
     return b"\n".join(_lines(event, message)) + b"\n\n"

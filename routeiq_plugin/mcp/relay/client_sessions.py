@@ -1,0 +1,162 @@
+"""Sessions that clients have with the gateway itself, where no server's own session could carry what they need."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from routeiq_plugin.errors import CannotOpen, Conflict, NotFound
+from routeiq_plugin.mcp.relay.facts import Facts
+from routeiq_plugin.mcp.relay.mailbox import Mailbox
+from routeiq_plugin.store.mcp_relay import RelayStore, StoredSession
+
+MOST_SUBSCRIPTIONS: Final = 1000
+_ATTEMPTS: Final = 20
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What is remembered of a session."""
+
+    facts: Facts
+    subscriptions: tuple[str, ...] = ()
+    """URIs of the resources whose changes the client wants to hear of."""
+    servers: Mapping[str, Json] = field(default_factory=dict)
+    """By server: how it is talked to, where that outlives a request."""
+
+    @classmethod
+    def restored(cls, stored: Mapping[str, Any]) -> State:
+        """Read what `stored` was made of."""
+        return cls(Facts.restored(stored["facts"]), tuple(stored["subscriptions"]), stored["servers"])
+
+    def stored(self) -> Json:
+        """Render for the store."""
+        return {
+            "facts": self.facts.stored(),
+            "subscriptions": list(self.subscriptions),
+            "servers": dict(self.servers),
+        }
+
+
+class ClientSession:
+    """One session, as one request finds it."""
+
+    def __init__(self, sessions: ClientSessions, stored: StoredSession) -> None:
+        self._sessions = sessions
+        self._stored = stored
+        self.state = State.restored(stored.state)
+
+    @property
+    def name(self) -> str:
+        """The secret that names it."""
+        return self._stored.name
+
+    def question(self) -> str:
+        """Name a request to the client, so that any worker knows where the answer belongs."""
+        return f"routeiq.{secrets.token_urlsafe(16)}"
+
+    def letter(self, question: Any) -> str:
+        """Name the letter that brings the answer to a question."""
+        return f"{self.name} answer {json.dumps(question)}"
+
+    def cancellation(self, request_id: Any) -> str:
+        """Name the letter that cancels a request of the client's."""
+        return f"{self.name} cancel {json.dumps(request_id)}"
+
+    async def subscribe(self, uri: str) -> None:
+        """Remember that changes of a resource are wanted; raises `Conflict` where there are too many."""
+
+        def added(state: State) -> State:
+            if len(state.subscriptions) >= MOST_SUBSCRIPTIONS:
+                raise Conflict(f"a session may subscribe to {MOST_SUBSCRIPTIONS} resources")
+            return replace(state, subscriptions=(*dict.fromkeys((*state.subscriptions, uri)),))
+
+        await self.change(added)
+
+    async def unsubscribe(self, uri: str) -> None:
+        """Forget it."""
+        await self.change(
+            lambda state: replace(state, subscriptions=tuple(each for each in state.subscriptions if each != uri))
+        )
+
+    async def set_level(self, level: str) -> None:
+        """Remember which log messages are wanted."""
+        await self.change(lambda state: replace(state, facts=replace(state.facts, level=level)))
+
+    async def change(self, changed: Callable[[State], State]) -> State:
+        """Change the state, whoever else does at the same time; raises `NotFound` when the session has ended."""
+        for _ in range(_ATTEMPTS):
+            state = changed(self.state)
+            if state == self.state:
+                return state
+            if await self._sessions.store.replace(self._stored, state.stored(), datetime.now(UTC)):
+                await self.refresh()
+                return self.state
+            await self.refresh()
+        raise Conflict("the session is being changed by too many requests at once")
+
+    async def refresh(self) -> None:
+        """Read the state again; raises `NotFound` when the session has ended."""
+        self._stored = await self._sessions.stored(self.name)
+        self.state = State.restored(self._stored.state)
+
+
+class ClientSessions:
+    """Begins, finds and ends them; one per worker."""
+
+    def __init__(self, store: RelayStore, mailbox: Mailbox) -> None:
+        self.store = store
+        self.mailbox = mailbox
+
+    async def begin(self, facts: Facts, servers: Mapping[str, Json] | None = None) -> ClientSession:
+        """Store a new session."""
+        stored = StoredSession(secrets.token_urlsafe(24), State(facts, (), servers or {}).stored())
+        await self.store.begin(stored, datetime.now(UTC))
+        return ClientSession(self, stored)
+
+    async def find(self, name: str) -> ClientSession:
+        """Return a session; raises `NotFound` for one that has ended."""
+        return ClientSession(self, await self.stored(name))
+
+    async def stored(self, name: str) -> StoredSession:
+        """Read one from the store; raises `NotFound`."""
+        try:
+            stored = await self.store.session(name, datetime.now(UTC))
+        except CannotOpen:
+            stored = None
+        if stored is None:
+            raise NotFound("Session not found")
+        return stored
+
+    async def end(self, session: ClientSession) -> None:
+        """Forget a session; raises `NotFound` when it has ended already."""
+        if not await self.store.end(session.name):
+            raise NotFound("Session not found")
+
+    async def answered(self, session: ClientSession, message: Json) -> None:
+        """Bring the client's answer to whoever asked."""
+        await self.mailbox.post(session.letter(message.get("id")), message)
+
+    async def cancel(self, session: ClientSession, message: Json) -> None:
+        """Bring a cancellation to the request that it is for."""
+        await self.mailbox.post(session.cancellation((message.get("params") or {}).get("requestId")), message)
+
+    async def changes(self, session: ClientSession) -> None:
+        """Return when the session's state has changed or it has ended; `session` shows the new state.
+
+        Raises `NotFound` when it has ended.
+        """
+        with self.mailbox.watching(session.name) as changed:
+            before = session.state
+            await session.refresh()
+            while session.state == before:
+                await changed.wait()
+                changed.clear()
+                await session.refresh()
+

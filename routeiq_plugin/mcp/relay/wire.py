@@ -1,0 +1,192 @@
+"""Messages to one server and from it, one by one: what is below them, HTTP and events, is the carrier's."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from routeiq_plugin.errors import BackendError
+from routeiq_plugin.mcp.credentials import Credential
+from routeiq_plugin.mcp.model import Server
+from routeiq_plugin.mcp.relay.carrier import SESSION, Carrier
+from routeiq_plugin.mcp.relay.events import events, id_of, message_of
+
+logger = logging.getLogger(__name__)
+
+ACCEPT: Final = "application/json, text/event-stream"
+EVENTS: Final = "text/event-stream"
+VERSION: Final = "mcp-protocol-version"
+LAST_EVENT: Final = "last-event-id"
+MOST_RESUMPTIONS: Final = 100
+"""How often one stream is taken up again where the server ended it without an answer (SEP-1699)."""
+
+_REFUSED: Final = 400
+
+Json = dict[str, Any]
+Headers = Mapping[str, str]
+
+
+class SessionLost(BackendError):
+    """The server does not know the session (any more), and so has done nothing."""
+
+    def __init__(self) -> None:
+        super().__init__("the MCP server has forgotten the session")
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """How a server answered one request: its status and headers, and the message where it is a single one."""
+
+    status: int
+    headers: Headers
+    message: Any
+
+
+class Wire:
+    """One server, and what we show it of ourselves."""
+
+    def __init__(self, carrier: Carrier, server: Server, credential: Credential) -> None:
+        self.server = server
+        self._carrier = carrier
+        self._credential = credential
+
+    async def once(self, message: Json, headers: Headers) -> Reply:
+        """Send, and read what comes up to its answer; raises `BackendError`."""
+        async with self._sent(message, headers) as response:
+            found = None
+            async with aclosing(_messages(response)) as messages:
+                async for _, said in messages:
+                    if is_answer(said):
+                        found = said
+                        break
+            return Reply(response.status_code, response.headers, found)
+
+    async def tell(self, message: Json, headers: Headers) -> None:
+        """Send what has no answer; raises `SessionLost`, `BackendError`."""
+        async with self._sent(message, headers) as response:
+            _require_session(response, headers)
+
+    async def ask(self, message: Json, headers: Headers) -> AsyncGenerator[Json, None]:
+        """Send, and yield each message as it comes; the last is the answer.
+
+        Raises:
+            SessionLost: the server has forgotten the session that `headers` name.
+            BackendError: the server, or the way to it, failed.
+        """
+        last_event, asked_id = None, message["id"]
+        async with self._sent(message, headers) as response:
+            _require_session(response, headers)
+            async with aclosing(_messages(response, asked_id)) as messages:
+                async for event_id, said in messages:
+                    last_event = event_id or last_event
+                    if said:
+                        yield said
+                    if _answers(said, asked_id):
+                        return
+            if response.status_code >= _REFUSED:
+                raise BackendError(f"the MCP server answered with HTTP status {response.status_code}")
+        if last_event is not None and SESSION in headers:
+            async with aclosing(self._resumed(headers, last_event, asked_id)) as rest:
+                async for said in rest:
+                    yield said
+            return
+        raise BackendError("the MCP server ended the stream without a result")
+
+    async def listen(self, headers: Headers) -> AsyncGenerator[Json, None]:
+        """Yield what a server says by itself, until it ends that; nothing where it never does."""
+        async with self._got(headers) as response:
+            if response.status_code >= _REFUSED or not _is_stream(response):
+                return
+            async with aclosing(_messages(response)) as messages:
+                async for _, said in messages:
+                    if said:
+                        yield said
+
+    async def end(self, headers: Headers) -> None:
+        """Say that a session is over; what the server makes of that changes nothing."""
+        try:
+            response = await self._carrier.send("DELETE", self.server, self._credential, headers, None)
+            await response.aclose()
+        except BackendError as failure:
+            logger.debug("routeiq: an MCP server did not hear that its session ends (%s)", failure)
+
+    async def _resumed(self, headers: Headers, last_event: str, asked_id: Any) -> AsyncGenerator[Json, None]:
+        for _ in range(MOST_RESUMPTIONS):
+            seen = last_event
+            async with self._got({**headers, LAST_EVENT: last_event}) as response:
+                if response.status_code >= _REFUSED or not _is_stream(response):
+                    break
+                async with aclosing(_messages(response)) as messages:
+                    async for event_id, said in messages:
+                        last_event = event_id or last_event
+                        if said:
+                            yield said
+                        if _answers(said, asked_id):
+                            return
+            if last_event == seen:
+                break
+        raise BackendError("the MCP server ended the stream without a result")
+
+    @asynccontextmanager
+    async def _sent(self, message: Json, headers: Headers) -> AsyncIterator[Any]:
+        body = json.dumps(message, separators=(",", ":")).encode()
+        response = await self._carrier.send(
+            "POST", self.server, self._credential, {"accept": ACCEPT, **headers}, body
+        )
+        try:
+            yield response
+        finally:
+            await response.aclose()
+
+    @asynccontextmanager
+    async def _got(self, headers: Headers) -> AsyncIterator[Any]:
+        response = await self._carrier.send("GET", self.server, self._credential, {"accept": EVENTS, **headers}, None)
+        try:
+            yield response
+        finally:
+            await response.aclose()
+
+
+def is_answer(message: Any) -> bool:
+    """Tell an answer from requests and notifications."""
+    return isinstance(message, dict) and "method" not in message and ("result" in message or "error" in message)
+
+
+def _answers(message: Json, asked_id: Any) -> bool:
+    return is_answer(message) and message.get("id") == asked_id
+
+
+async def _messages(response: Any, asked_id: Any = None) -> AsyncGenerator[tuple[str | None, Json], None]:
+    """Yield the messages of a body with the ids of their events; an event without one is told as an empty one.
+
+    A body that is one answer answers what was asked, whatever id it has: servers that refuse a request early give none.
+    """
+    if not _is_stream(response):
+        body = await response.aread()
+        try:
+            message = json.loads(body) if body else None
+        except ValueError:
+            raise BackendError("the MCP server's answer is not what the protocol says it must be") from None
+        if is_answer(message):
+            yield None, message if asked_id is None else {**message, "id": asked_id}
+        return
+    async for event in events(response.aiter_bytes()):
+        message = message_of(event)
+        if isinstance(message, dict):
+            yield id_of(event), message
+        elif (event_id := id_of(event)) is not None:
+            yield event_id, {}
+
+
+def _is_stream(response: Any) -> bool:
+    kind: str = response.headers.get("content-type", "")
+    return kind.partition(";")[0].strip().lower() == EVENTS
+
+
+def _require_session(response: Any, headers: Headers) -> None:
+    if response.status_code == 404 and SESSION in headers:
+        raise SessionLost
