@@ -272,7 +272,7 @@ class McpToolRow(Table, table=True):
 
 
 class McpRelayRow(Table, table=True):
-    """What workers have to tell each other of a client on the MCP endpoint: its session, or a letter to a call of it."""
+    """What workers tell each other of a client on an MCP endpoint: its session, or a letter to a request of it."""
 
     __tablename__ = "routeiq_mcp_relay"
 

@@ -159,4 +159,3 @@ class ClientSessions:
                 await changed.wait()
                 changed.clear()
                 await session.refresh()
-

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from starlette.requests import Request
@@ -131,6 +132,40 @@ class GovernedCall:
         ended = error or BackendError("the MCP server ended the stream without a result")
         await self._stack.__aexit__(type(ended), ended, ended.__traceback__)
         self._tools.finished(self._target.server, self._outcome, time.monotonic() - self._began)
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """What applies to one message, and how it goes on to the server."""
+
+    rule: Rule
+    message: Json
+    """As the client wrote it, unless a hook changed its arguments or its tool was named with the server's prefix."""
+    is_changed: bool = False
+    has_new_arguments: bool = False
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """What hooks add; names in lower case."""
+    tool: Any = None
+    """The SDK's `Tool`, for a call of one."""
+
+
+async def rule_on(tools: Tools, asked: Asked, request: Request, server: Server, message: Json) -> Ruling:
+    """Find what applies to a client's message, and begin a call where it is one; raises what refuses it."""
+    method = message.get("method")
+    if method == "tools/list":
+        return Ruling(ListedTools(tools, asked, server), message)
+    if method != "tools/call":
+        return Ruling(Untouched(), message)
+    params = message.get("params")
+    call = ToolCall.read(params)
+    target = await tools.on_server(asked, server, call.name)
+    governed = await GovernedCall.begin(tools, asked, request, target, call)
+    headers = {name.lower(): value for name, value in governed.headers.items()}
+    is_new = governed.arguments != call.arguments
+    if not is_new and target.tool.name == call.name:
+        return Ruling(governed, message, headers=headers, tool=target.tool)
+    changed = {**message, "params": {**call.body, "name": target.tool.name, "arguments": governed.arguments}}
+    return Ruling(governed, changed, True, is_new, headers, target.tool)
 
 
 def _dumped(result: Any) -> Json:

@@ -5,20 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from typing import Any, Final
 
 from fastapi import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from routeiq_plugin.errors import (
-    HeaderMismatch,
     LoginRequired,
     MalformedBody,
-    NotFound,
     RouteIQError,
-    wire,
 )
 from routeiq_plugin.host.app import BODY, LeaveToStock
 from routeiq_plugin.host.auth import authenticate
@@ -32,12 +29,12 @@ from routeiq_plugin.mcp.plane import DataPlane
 from routeiq_plugin.mcp.relay.answers import Relayed
 from routeiq_plugin.mcp.relay.carrier import PARAMETERS, SESSION, Carrier, passed_on
 from routeiq_plugin.mcp.relay.events import events, message_of, with_message
-from routeiq_plugin.mcp.relay.governance import GovernedCall, ListedTools, Rule, Untouched
+from routeiq_plugin.mcp.relay.governance import ListedTools, Rule, Untouched, rule_on
 from routeiq_plugin.mcp.relay.messages import require_message
 from routeiq_plugin.mcp.relay.origins import require_origin
+from routeiq_plugin.mcp.relay.responses import refused, rpc_error
 from routeiq_plugin.mcp.relay.resumption import EventNames
 from routeiq_plugin.mcp.relay.tickets import MARK, Tickets
-from routeiq_plugin.mcp.tools import ToolCall
 from routeiq_plugin.outbound import Clients
 from routeiq_plugin.store.sealing import Sealer
 
@@ -90,7 +87,7 @@ class Relay:
         except LoginRequired:
             raise
         except (RouteIQError, HTTPException) as error:
-            return _error(message, error)
+            return refused(_id(message), error)
 
     async def _carried(self, asked: Asked, request: Request, server: Server, message: Any) -> Response:
         headers = passed_on(asked.incoming)
@@ -129,25 +126,21 @@ class Relay:
         self, asked: Asked, request: Request, server: Server, message: Any, headers: dict[str, str]
     ) -> tuple[Rule, bytes | None]:
         """Find what applies to the answer, and what is sent: the client's own bytes, unless a hook changed them."""
-        tools = self._plane.tools
         body: bytes | None = request.scope.get(BODY) if request.method == "POST" else None
-        if not _says(message, "tools/call"):
-            listed = request.method == "GET" or _says(message, "tools/list")
-            return (ListedTools(tools, asked, server) if listed else Untouched()), body
-        params = message.get("params")
-        call = ToolCall.read(params)
-        target = await tools.on_server(asked, server, call.name)
-        governed = await GovernedCall.begin(tools, asked, request, target, call)
-        headers |= {name.lower(): value for name, value in governed.headers.items()}
-        if governed.arguments == call.arguments and target.tool.name == call.name:
-            return governed, body
-        if governed.arguments != call.arguments:
+        if request.method == "GET":
+            return ListedTools(self._plane.tools, asked, server), body
+        if not isinstance(message, dict):
+            return Untouched(), body
+        ruling = await rule_on(self._plane.tools, asked, request, server, message)
+        headers |= ruling.headers
+        if not ruling.is_changed:
+            return ruling.rule, body
+        if ruling.has_new_arguments:
             for name in [each for each in headers if each.startswith(PARAMETERS)]:
                 del headers[name]
         if "mcp-name" in headers:
-            headers["mcp-name"] = target.tool.name
-        changed = {**params, "name": target.tool.name, "arguments": governed.arguments}
-        return governed, json.dumps({**message, "params": changed}).encode()
+            headers["mcp-name"] = ruling.message["params"]["name"]
+        return ruling.rule, json.dumps(ruling.message).encode()
 
 
 async def _streamed(response: Any, rule: Rule, asked_id: Any, names: EventNames) -> AsyncGenerator[bytes, None]:
@@ -160,8 +153,8 @@ async def _streamed(response: Any, rule: Rule, asked_id: Any, names: EventNames)
                 continue
             try:
                 changed = await rule.answered(message)
-            except (RouteIQError, HTTPException) as refused:
-                changed = _rpc_error(message.get("id"), refused)
+            except (RouteIQError, HTTPException) as judged:
+                changed = rpc_error(message.get("id"), judged)
             yield event if changed is None else with_message(event, changed)
     except BaseException as ended:
         failure = ended
@@ -181,8 +174,8 @@ async def _whole(response: Any, rule: Rule, asked_id: Any) -> AsyncGenerator[byt
         if _is_answer(message):
             try:
                 changed = await rule.answered(message)
-            except (RouteIQError, HTTPException) as refused:
-                changed = _rpc_error(asked_id, refused)
+            except (RouteIQError, HTTPException) as judged:
+                changed = rpc_error(asked_id, judged)
             body = body if changed is None else json.dumps(changed).encode()
         yield body
     except BaseException as ended:
@@ -250,29 +243,3 @@ def _id(message: Any) -> Any:
 
 def _is_answer(message: Any) -> bool:
     return isinstance(message, dict) and "method" not in message and ("result" in message or "error" in message)
-
-
-def _error(message: Any, error: RouteIQError | HTTPException) -> Response:
-    """Answer with a JSON-RPC error: inside HTTP 200 for a request, unless the protocol gives the error a status."""
-    asked_id = _id(message)
-    has_status = isinstance(error, HeaderMismatch) or (
-        isinstance(error, NotFound) and error.detail == "Session not found"
-    )
-    status = _OK if asked_id is not None and not has_status else _status(error)
-    return JSONResponse(_rpc_error(asked_id, error), status)
-
-
-def _status(error: RouteIQError | HTTPException) -> int:
-    return error.status_code if isinstance(error, HTTPException) else wire(error).status
-
-
-def _rpc_error(asked_id: Any, error: RouteIQError | HTTPException) -> Json:
-    code = -32000 if isinstance(error, HTTPException) else wire(error).jsonrpc
-    code = -32602 if isinstance(error, NotFound) else code
-    detail = error.detail
-    named: Any = detail if isinstance(detail, Mapping) else {}
-    text = named.get("message") or named.get("error") or str(detail)
-    told: Json = {"code": code, "message": str(text)}
-    if isinstance(detail, Mapping):
-        told["data"] = dict(detail)
-    return {"jsonrpc": "2.0", "id": asked_id, "error": told}

@@ -134,9 +134,7 @@ class Wire:
     @asynccontextmanager
     async def _sent(self, message: Json, headers: Headers) -> AsyncIterator[Any]:
         body = json.dumps(message, separators=(",", ":")).encode()
-        response = await self._carrier.send(
-            "POST", self.server, self._credential, {"accept": ACCEPT, **headers}, body
-        )
+        response = await self._carrier.send("POST", self.server, self._credential, {"accept": ACCEPT, **headers}, body)
         try:
             yield response
         finally:
@@ -171,7 +169,7 @@ async def _messages(response: Any, asked_id: Any = None) -> AsyncGenerator[tuple
             message = json.loads(body) if body else None
         except ValueError:
             raise BackendError("the MCP server's answer is not what the protocol says it must be") from None
-        if is_answer(message):
+        if isinstance(message, dict) and is_answer(message):
             yield None, message if asked_id is None else {**message, "id": asked_id}
         return
     async for event in events(response.aiter_bytes()):

@@ -11,9 +11,9 @@ from typing import Any, Final
 from routeiq_plugin.errors import BackendError
 from routeiq_plugin.mcp.relay.client_sessions import ClientSession, ClientSessions
 from routeiq_plugin.mcp.relay.conversation import Headers
-from routeiq_plugin.mcp.relay.facts import Facts
-from routeiq_plugin.mcp.relay.translation import shapes
+from routeiq_plugin.mcp.relay.facts import STATELESS, Facts
 from routeiq_plugin.mcp.relay.streams import until
+from routeiq_plugin.mcp.relay.translation import shapes
 from routeiq_plugin.mcp.relay.wire import Wire, is_answer
 
 MOST_ROUNDS: Final = 100
@@ -140,8 +140,8 @@ class Upward:
             letters = {}
             for name, request in wanted.items():
                 question = self._session.question()
-                letter = self._session.letter(question)
-                letters[name] = stack.enter_context(self._sessions.mailbox.waiting(letter))
+                waiting = self._sessions.mailbox.waiting(self._session.letter(question))
+                letters[name] = stack.enter_context(waiting)
                 yield {"jsonrpc": "2.0", "id": question, **request}
             for name, letter in letters.items():
                 answers[name] = dict(await letter)
@@ -182,7 +182,7 @@ async def discovered(wire: Wire, facts: Facts) -> Json | None:
     reply = await wire.once(sent, shapes.routing_headers(sent))
     result = (reply.message or {}).get("result")
     versions = result.get("supportedVersions") if isinstance(result, dict) else None
-    return result if isinstance(versions, list) and shapes.STATELESS in versions else None
+    return result if isinstance(versions, list) and STATELESS in versions else None
 
 
 def _repeated(sent: Json, answers: Mapping[str, Any], result: Mapping[str, Any]) -> Json:
@@ -200,5 +200,3 @@ def _all_changed(wanted: Mapping[str, Any]) -> Iterator[Json]:
 
 def _invalid(message: str) -> Json:
     return {"error": {"code": -32602, "message": message}}
-
-
