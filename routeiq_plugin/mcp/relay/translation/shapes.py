@@ -148,5 +148,11 @@ def subscribed(notification: Json, subscription: Any) -> Json:
     return {**notification, "params": {**params, "_meta": meta}}
 
 
+def subscribed_result(subscription: Any) -> Json:
+    """Return the answer that ends a subscription in order."""
+    result = {"resultType": COMPLETE, "_meta": {SUBSCRIPTION_META: subscription}}
+    return {"jsonrpc": "2.0", "id": subscription, "result": result}
+
+
 def _common(capabilities: Mapping[str, Any]) -> Json:
     return {name: value for name, value in capabilities.items() if name not in _SESSION_CAPABILITIES}

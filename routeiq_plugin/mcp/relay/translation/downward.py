@@ -1,0 +1,342 @@
+"""A client without a session (2026-07-28) and a server that needs one (up to 2025-11-25)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import secrets
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+from typing import Any, Final
+
+from routeiq_plugin.errors import BackendError, CannotOpen, InvalidRequest
+from routeiq_plugin.mcp.relay.conversation import Headers
+from routeiq_plugin.mcp.relay.facts import Facts
+from routeiq_plugin.mcp.relay.mailbox import Mailbox
+from routeiq_plugin.mcp.relay.translation import shapes
+from routeiq_plugin.mcp.relay.translation.parking import Parking
+from routeiq_plugin.mcp.relay.translation.server_sessions import ServerSession, ServerSessions, opened
+from routeiq_plugin.mcp.relay.wire import SessionLost, Wire, is_answer
+from routeiq_plugin.store.sealing import Sealer
+
+LISTEN: Final = "subscriptions/listen"
+
+_LEVELS: Final = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
+_PASSED: Final = frozenset({"notifications/progress", "notifications/message"})
+"""What may come in answer to a request; the rest comes on subscriptions only."""
+_QUESTIONS: Final = frozenset({"sampling/createMessage", "elicitation/create", "roots/list"})
+_LISTS: Final = {
+    "toolsListChanged": ("tools", "notifications/tools/list_changed"),
+    "promptsListChanged": ("prompts", "notifications/prompts/list_changed"),
+    "resourcesListChanged": ("resources", "notifications/resources/list_changed"),
+}
+
+logger = logging.getLogger(__name__)
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose requests these are: a server's session is never shared between two."""
+
+    key: str
+    """Digest of key, user and team."""
+    identity: str
+    """Of the credential that the server is shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What all downward conversations of a worker share."""
+
+    sessions: ServerSessions
+    parking: Parking
+    mailbox: Mailbox
+    sealer: Sealer
+
+
+class Downward:
+    """Keeps for the server what the client does not: a session, and requests that wait for an answer of the client."""
+
+    def __init__(self, wire: Wire, bench: Bench, owner: Owner, facts: Facts) -> None:
+        self._wire = wire
+        self._bench = bench
+        self._owner = owner
+        self._facts = facts
+
+    async def introduction(self) -> Json:
+        """Return the server's word on itself as a result of `server/discover`."""
+        return shapes.discovered((await self._session()).introduction)
+
+    async def ask(self, message: Json, mirrored: Headers) -> AsyncGenerator[Json, None]:
+        """Send a request; what the server asks back ends it as `input_required`, until the client repeats it."""
+        method, params = message["method"], message.get("params") or {}
+        if method == "server/discover":
+            yield shapes.completed(method, _result(message["id"], await self.introduction()))
+            return
+        if method == LISTEN:
+            stream = self._subscribed(message["id"], params)
+        elif isinstance(params.get("requestState"), str):
+            stream = self._continued(message["id"], params)
+        else:
+            stream = self._begun(message)
+        async with aclosing(stream):
+            async for each in stream:
+                yield shapes.completed(method, each) if is_answer(each) else each
+
+    # Requests
+
+    async def _begun(self, message: Json) -> AsyncGenerator[Json, None]:
+        exchange = Exchange(self._bench, self._owner, message["id"])
+        async with aclosing(self._sent(message)) as said:
+            async for each in said:
+                if isinstance(each, Question):
+                    yield exchange.asked(each, said)
+                    return  # the exchange goes on reading
+                yield each
+
+    async def _sent(self, message: Json) -> AsyncGenerator[Json | Question, None]:
+        """Send on the client's session, and once more on a new one where the server has forgotten it."""
+        session = await self._session()
+        try:
+            async with aclosing(self._said(session, message)) as said:
+                async for each in said:
+                    yield each
+            return
+        except SessionLost:
+            self._bench.sessions.lost(session)
+        async with aclosing(self._said(await self._session(), message)) as said:
+            async for each in said:
+                yield each
+
+    async def _said(self, session: ServerSession, message: Json) -> AsyncGenerator[Json | Question, None]:
+        await self._set_level(session)
+        own_id = next(session.ids)
+        sent = {**shapes.bare(message), "id": own_id}
+        token = _token(sent)
+        if token is not None:
+            sent["params"]["_meta"] = {**sent["params"]["_meta"], "progressToken": own_id}
+        session.in_flight += 1
+        answered = False
+        try:
+            async with aclosing(session.wire.ask(sent, session.headers)) as said:
+                async for each in said:
+                    answered = is_answer(each)
+                    if answered:
+                        yield {**each, "id": message["id"]}
+                    elif "id" in each:
+                        question = await self._heard(session, each)
+                        if question is not None:
+                            yield question
+                    elif each.get("method") in _PASSED and self._is_wanted(each):
+                        yield _with_token(each, own_id, token)
+        finally:
+            session.in_flight -= 1
+            if not answered:
+                await _cancelled(session, own_id)
+
+    async def _heard(self, session: ServerSession, request: Json) -> Question | None:
+        """Answer what the client need not hear of."""
+        if request.get("method") in _QUESTIONS:
+            return Question(session, request)
+        answer: Json = {"jsonrpc": "2.0", "id": request["id"]}
+        if request.get("method") == "ping":
+            answer["result"] = {}
+        else:
+            answer["error"] = {"code": -32601, "message": "Method not found"}
+        await session.wire.tell(answer, session.headers)
+        return None
+
+    async def _continued(self, asked_id: Any, params: Mapping[str, Any]) -> AsyncGenerator[Json, None]:
+        """Bring the client's answer to the server, and yield what comes of it, which some worker hears."""
+        waiting = self._opened(params["requestState"])
+        responses = params.get("inputResponses")
+        given = responses.get(waiting.name) if isinstance(responses, Mapping) else None
+        if not isinstance(given, Mapping):
+            raise InvalidRequest(
+                f"params.inputResponses.{waiting.name}: the answer to the server's question is missing"
+            )
+        answer = {"jsonrpc": "2.0", "id": waiting.question, "result": dict(given)}
+        await self._wire.tell(answer, waiting.headers)
+        letter = await self._bench.mailbox.receive(waiting.letter)
+        for each in letter["messages"]:
+            yield {**each, "id": asked_id} if is_answer(each) else each
+
+    def _opened(self, state: str) -> Waiting:
+        try:
+            told = json.loads(self._bench.sealer.open(state))
+            waiting = Waiting(**told)
+        except (CannotOpen, ValueError, TypeError):
+            raise InvalidRequest("params.requestState: not a state of this gateway, or damaged") from None
+        if (waiting.owner, waiting.server_id) != (self._owner.key, self._wire.server.server_id):
+            raise InvalidRequest("params.requestState: not a state of this client and server")
+        return waiting
+
+    # Subscriptions
+
+    async def _subscribed(self, asked_id: Any, params: Mapping[str, Any]) -> AsyncGenerator[Json, None]:
+        """Listen on a session of its own: what others subscribe to must not come here, nor end with this."""
+        session = await opened(self._wire, self._facts)
+        try:
+            honored = await _honored(session, params.get("notifications"))
+            acknowledged = {"jsonrpc": "2.0", "method": "notifications/subscriptions/acknowledged"}
+            yield shapes.subscribed({**acknowledged, "params": {"notifications": honored}}, asked_id)
+            wanted = {method for name, (_, method) in _LISTS.items() if honored.get(name)}
+            wanted |= {"notifications/resources/updated"} if honored.get("resourceSubscriptions") else set()
+            async with aclosing(session.wire.listen(session.headers)) as heard:
+                async for each in heard:
+                    if "id" in each:
+                        await self._heard(session, each)
+                    elif each.get("method") in wanted:
+                        yield shapes.subscribed(each, asked_id)
+            yield shapes.subscribed_result(asked_id)
+        finally:
+            await session.wire.end(session.headers)
+
+    # Sessions
+
+    async def _session(self) -> ServerSession:
+        return await self._bench.sessions.of(self._wire, self._owner.key, self._owner.identity, self._facts)
+
+    async def _set_level(self, session: ServerSession) -> None:
+        """Ask for log messages where the client does; more than it wants are left out one by one."""
+        level = self._facts.level
+        if level not in _LEVELS or "logging" not in (session.introduction.get("capabilities") or {}):
+            return
+        if session.level is not None and _LEVELS.index(session.level) <= _LEVELS.index(level):
+            return
+        session.level = level
+        asked = {"jsonrpc": "2.0", "id": next(session.ids), "method": "logging/setLevel", "params": {"level": level}}
+        await session.wire.once(asked, session.headers)
+
+    def _is_wanted(self, notification: Json) -> bool:
+        if notification["method"] != "notifications/message":
+            return True
+        level, wanted = (notification.get("params") or {}).get("level"), self._facts.level
+        if wanted not in _LEVELS:
+            return False
+        return level not in _LEVELS or _LEVELS.index(level) >= _LEVELS.index(wanted)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a server asks a client in the course of a request."""
+
+    session: ServerSession
+    request: Json
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Where the answer to a question belongs; sealed, it is the client's `requestState`."""
+
+    name: str
+    """Of the question, in `inputRequests`."""
+    question: str | int
+    """The server's id of it."""
+    letter: str
+    """Name of the letter with what the server says after that."""
+    owner: str
+    server_id: str
+    headers: Mapping[str, str]
+    """That name the server's session."""
+
+
+class Exchange:
+    """A request that outlives the HTTP request that brought it: it is read on while the client thinks."""
+
+    def __init__(self, bench: Bench, owner: Owner, asked_id: Any) -> None:
+        self._bench = bench
+        self._owner = owner
+        self._asked_id = asked_id
+
+    def asked(self, question: Question, said: AsyncGenerator[Json | Question, None]) -> Json:
+        """Return the answer that passes a question on, and read the rest in the background."""
+        letter = secrets.token_urlsafe(24)
+        self._bench.parking.park(self._read(letter, said))
+        return self._required(question, letter)
+
+    async def _read(self, letter: str, said: AsyncGenerator[Json | Question, None]) -> None:
+        """Post what the server says as letters, one for each time that the client comes back."""
+        messages: list[Json] = []
+        try:
+            async with aclosing(said):
+                async for each in said:
+                    if not isinstance(each, Question):
+                        messages.append(each)
+                        continue
+                    following = secrets.token_urlsafe(24)
+                    messages.append(self._required(each, following))
+                    await self._bench.mailbox.post(letter, {"messages": messages})
+                    letter, messages = following, []
+        except BackendError as failure:
+            error = {"code": -32603, "message": str(failure.detail)}
+            messages.append({"jsonrpc": "2.0", "id": self._asked_id, "error": error})
+        await self._bench.mailbox.post(letter, {"messages": messages})
+
+    def _required(self, question: Question, letter: str) -> Json:
+        session, request = question.session, question.request
+        name = f"question-{json.dumps(request['id'])}"
+        waiting = {
+            "name": name,
+            "question": request["id"],
+            "letter": letter,
+            "owner": self._owner.key,
+            "server_id": session.wire.server.server_id,
+            "headers": dict(session.headers),
+        }
+        asked = {"method": request["method"], "params": request.get("params") or {}}
+        result = {
+            "resultType": shapes.INPUT_REQUIRED,
+            "inputRequests": {name: asked},
+            "requestState": self._bench.sealer.seal(json.dumps(waiting)),
+        }
+        return _result(self._asked_id, result)
+
+
+async def _honored(session: ServerSession, asked: Any) -> Json:
+    """Subscribe to what the server can tell of, and return that."""
+    wanted: Mapping[str, Any] = asked if isinstance(asked, Mapping) else {}
+    capabilities = session.introduction.get("capabilities") or {}
+    honored: Json = {
+        name: True
+        for name, (kind, _) in _LISTS.items()
+        if wanted.get(name) is True and (capabilities.get(kind) or {}).get("listChanged")
+    }
+    uris = wanted.get("resourceSubscriptions")
+    if not isinstance(uris, list) or not (capabilities.get("resources") or {}).get("subscribe"):
+        return honored
+    granted = [uri for uri in uris if isinstance(uri, str) and await _is_subscribed(session, uri)]
+    return honored | ({"resourceSubscriptions": granted} if granted else {})
+
+
+async def _is_subscribed(session: ServerSession, uri: str) -> bool:
+    asked = {"jsonrpc": "2.0", "id": next(session.ids), "method": "resources/subscribe", "params": {"uri": uri}}
+    reply = await session.wire.once(asked, session.headers)
+    return isinstance(reply.message, dict) and "result" in reply.message
+
+
+async def _cancelled(session: ServerSession, request_id: int) -> None:
+    """Tell a server that nobody waits any more: that its client is gone says nothing to it."""
+    params = {"requestId": request_id, "reason": "the client has left"}
+    told = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}
+    with suppress(BackendError, asyncio.CancelledError):
+        await asyncio.shield(session.wire.tell(told, session.headers))
+
+
+def _token(message: Mapping[str, Any]) -> Any:
+    return ((message.get("params") or {}).get("_meta") or {}).get("progressToken")
+
+
+def _with_token(notification: Json, own: Any, token: Any) -> Json:
+    params = notification.get("params") or {}
+    if notification["method"] != "notifications/progress" or params.get("progressToken") != own:
+        return notification
+    return {**notification, "params": {**params, "progressToken": token}}
+
+
+def _result(asked_id: Any, result: Json) -> Json:
+    return {"jsonrpc": "2.0", "id": asked_id, "result": result}
