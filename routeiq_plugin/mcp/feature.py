@@ -25,8 +25,7 @@ from routeiq_plugin.mcp.oauth.feature import OAuthFeature
 from routeiq_plugin.mcp.plane import DataPlane
 from routeiq_plugin.mcp.probing import SessionProber
 from routeiq_plugin.mcp.public import public_routes
-from routeiq_plugin.mcp.relay.relay import Relay
-from routeiq_plugin.mcp.relay.routes import relay_routes
+from routeiq_plugin.mcp.relay.feature import RelayFeature
 from routeiq_plugin.mcp.routes import registry_routes
 from routeiq_plugin.mcp.service import McpGateway
 from routeiq_plugin.mcp.static_credentials import StaticCredentials
@@ -94,7 +93,7 @@ class McpFeature:
             timeout=timeout,
             key_header=key_header,
         )
-        self._relay: Final = Relay(self.plane, clients, sealer) if settings.relay else None
+        self._relay: Final = RelayFeature(self.plane, database, clients, sealer) if settings.relay else None
         self.directory.listeners.append(self.oauth.forget)
         self.directory.listeners.append(self.plane.forget)
         self.directory.written.append(self.plane.approvals.written)
@@ -108,7 +107,7 @@ class McpFeature:
             registry_routes(self.gateway),
             data_routes(self.plane),
             *self.oauth.last_routers(),
-            *([relay_routes(self._relay)] if self._relay is not None else ()),
+            *(self._relay.routers() if self._relay is not None else ()),
         ]
 
     async def run(self) -> None:
@@ -117,6 +116,8 @@ class McpFeature:
             keeping.create_task(self._keep_fed())
             keeping.create_task(self.plane.run())
             keeping.create_task(self.oauth.run())
+            if self._relay is not None:
+                keeping.create_task(self._relay.run())
 
     async def _keep_fed(self) -> None:
         while True:
@@ -132,6 +133,8 @@ class McpFeature:
     async def follow(self, news: Sequence[Change] | Resync) -> None:
         """Take over what some worker changed."""
         self.oauth.follow(news)
+        if self._relay is not None:
+            self._relay.follow(news)
         await self.plane.follow(news)
         if isinstance(news, Resync):
             await self.directory.load()
@@ -142,6 +145,8 @@ class McpFeature:
 
     async def aclose(self) -> None:
         """Stop asking servers; call it before clients and database are closed."""
+        if self._relay is not None:
+            await self._relay.aclose()
         await self.oauth.aclose()
         await self.health.aclose()
         await self.plane.aclose()

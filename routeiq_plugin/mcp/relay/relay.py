@@ -35,8 +35,6 @@ from routeiq_plugin.mcp.relay.origins import require_origin
 from routeiq_plugin.mcp.relay.responses import refused, rpc_error
 from routeiq_plugin.mcp.relay.resumption import EventNames
 from routeiq_plugin.mcp.relay.tickets import MARK, Tickets
-from routeiq_plugin.outbound import Clients
-from routeiq_plugin.store.sealing import Sealer
 
 logger = logging.getLogger(__name__)
 
@@ -57,10 +55,10 @@ Json = dict[str, Any]
 class Relay:
     """Serves the MCP endpoint of each server of ours that speaks streamable HTTP; one per worker."""
 
-    def __init__(self, plane: DataPlane, clients: Clients, sealer: Sealer) -> None:
+    def __init__(self, plane: DataPlane, carrier: Carrier, tickets: Tickets) -> None:
         self._plane = plane
-        self._carrier = Carrier(clients)
-        self._tickets = Tickets(sealer)
+        self._carrier = carrier
+        self._tickets = tickets
 
     async def serve(self, name: str, request: Request) -> Response:
         """Answer one request; raises `LeaveToStock` for what LiteLLM's own endpoint has to serve.

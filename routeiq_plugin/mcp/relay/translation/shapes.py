@@ -1,6 +1,7 @@
 """What a message of one generation looks like in the other; both as JSON, with all that is common left as it is.
 
-Source: the schemas of both, SEP-2322 (input required), SEP-2575 (stateless) and SEP-2549 (caching). Loaded when first needed, with the SDK's types.
+Source: the schemas of both, SEP-2322 (input required), SEP-2575 (stateless) and SEP-2549 (caching). Loaded when
+first needed, with the SDK's types.
 """
 
 from __future__ import annotations

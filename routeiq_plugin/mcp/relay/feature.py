@@ -1,0 +1,60 @@
+"""The MCP endpoints of one worker, put together: what they share, and what has to run beside their requests."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+from fastapi import APIRouter
+
+from routeiq_plugin.errors import Unavailable
+from routeiq_plugin.mcp.plane import DataPlane
+from routeiq_plugin.mcp.relay.carrier import Carrier
+from routeiq_plugin.mcp.relay.client_sessions import ClientSessions
+from routeiq_plugin.mcp.relay.mailbox import Mailbox
+from routeiq_plugin.mcp.relay.relay import Relay
+from routeiq_plugin.mcp.relay.routes import relay_routes
+from routeiq_plugin.mcp.relay.tickets import Tickets
+from routeiq_plugin.outbound import Clients
+from routeiq_plugin.store.engine import Database
+from routeiq_plugin.store.feed import Change, Resync
+from routeiq_plugin.store.mcp_relay import RelayStore
+from routeiq_plugin.store.sealing import Sealer
+
+PRUNE_SECONDS: Final = 300.0
+
+logger = logging.getLogger(__name__)
+
+
+class RelayFeature:
+    """Builds the endpoint of each server, and that of all of them."""
+
+    def __init__(self, plane: DataPlane, database: Database, clients: Clients, sealer: Sealer) -> None:
+        self._store: Final = RelayStore(database, sealer)
+        self.mailbox: Final = Mailbox(self._store)
+        self.sessions: Final = ClientSessions(self._store, self.mailbox)
+        self.relay: Final = Relay(plane, Carrier(clients), Tickets(sealer))
+
+    def routers(self) -> Sequence[APIRouter]:
+        """Build the routes."""
+        return [relay_routes(self.relay)]
+
+    async def run(self) -> None:
+        """Forget sessions and letters that have expired, until cancelled."""
+        while True:
+            await asyncio.sleep(PRUNE_SECONDS)
+            try:
+                await self._store.prune(datetime.now(UTC))
+            except Unavailable as away:
+                logger.debug("routeiq: expired sessions of MCP clients are forgotten later (%s)", away)
+
+    def follow(self, news: Sequence[Change] | Resync) -> None:
+        """Hear what some worker stored."""
+        self.mailbox.follow(news)
+
+    async def aclose(self) -> None:
+        """Stop; call it before clients and database are closed."""
+        await self.mailbox.aclose()
