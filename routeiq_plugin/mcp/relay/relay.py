@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncGenerator, Mapping
+from functools import partial
 from typing import Any, Final
 
 from fastapi import HTTPException
@@ -13,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from routeiq_plugin.errors import (
+    BackendTimeout,
     HeaderMismatch,
     LoginRequired,
     MalformedBody,
@@ -25,6 +27,7 @@ from routeiq_plugin.host.auth import authenticate
 from routeiq_plugin.host.calls import capabilities
 from routeiq_plugin.host.requests import json_body
 from routeiq_plugin.mcp.access import Action
+from routeiq_plugin.mcp.credentials import Credential
 from routeiq_plugin.mcp.data_routes import PATH
 from routeiq_plugin.mcp.model import Server
 from routeiq_plugin.mcp.offers import REFUSED, Asked, is_delegated
@@ -32,10 +35,11 @@ from routeiq_plugin.mcp.plane import DataPlane
 from routeiq_plugin.mcp.relay.answers import Relayed
 from routeiq_plugin.mcp.relay.carrier import PARAMETERS, SESSION, Carrier, passed_on
 from routeiq_plugin.mcp.relay.events import events, message_of, with_message
-from routeiq_plugin.mcp.relay.governance import GovernedCall, ListedTools, Rule, Untouched
+from routeiq_plugin.mcp.relay.governance import Cancelling, GovernedCall, ListedTools, Rule, Untouched
 from routeiq_plugin.mcp.relay.messages import require_message
 from routeiq_plugin.mcp.relay.origins import require_origin
 from routeiq_plugin.mcp.relay.resumption import EventNames
+from routeiq_plugin.mcp.relay.silence import UNBOUNDED, Questions, Silence
 from routeiq_plugin.mcp.relay.tickets import MARK, Tickets
 from routeiq_plugin.mcp.tools import ToolCall
 from routeiq_plugin.outbound import Clients
@@ -49,8 +53,11 @@ _STATELESS_SINCE: Final = "2026-07-28"
 _EVENTS: Final = "text/event-stream"
 _LAST_EVENT: Final = "last-event-id"
 _BACK: Final = ("content-type", "cache-control", "allow", "retry-after", _VERSION)
+_OF_THE_SESSION: Final = (SESSION, _VERSION, "accept")
 _OVERRIDDEN: Final = ("tool_name_to_display_name", "tool_name_to_description")
 """Names that the operator gave tools: LiteLLM's own endpoint shows them."""
+_FAREWELL_SECONDS: Final = 5.0
+"""Longest time to tell a server that nobody waits any more."""
 _OK: Final = 200
 _FAILED: Final = 400
 
@@ -64,6 +71,7 @@ class Relay:
         self._plane = plane
         self._carrier = Carrier(clients)
         self._tickets = Tickets(sealer)
+        self._questions = Questions()
 
     async def serve(self, name: str, request: Request) -> Response:
         """Answer one request; raises `LeaveToStock` for what LiteLLM's own endpoint has to serve.
@@ -102,9 +110,12 @@ class Relay:
         if last_event is not None and request.method == "GET" and not _results_are_judged():
             headers[_LAST_EVENT] = EventNames(session).opened(last_event)
         credential = await self._plane.offers.credential(asked, server)
+        seconds = self._patience(request, server, message)
         rule, body = await self._ruled(asked, request, server, message, headers)
+        if session and (asked_id := _id(message)) is not None:
+            rule = Cancelling(rule, partial(self._cancel, server, credential, dict(headers), asked_id))
         try:
-            response = await self._carrier.send(request.method, server, credential, headers, body)
+            response = await self._carrier.send(request.method, server, credential, headers, body, seconds=seconds)
             if _opens(request, message) and response.status_code >= _FAILED:
                 await response.aclose()
                 raise LeaveToStock  # it may speak another generation only, between which LiteLLM's client translates
@@ -118,12 +129,36 @@ class Relay:
             back[SESSION] = self._tickets.issue(server, asked.caller, session)
         elif given is not None and SESSION in response.headers:
             back[SESSION] = given
+        place = f"{server.server_id} {session}"
+        self._questions.answered(place, message)
+        silence = Silence(seconds, place, self._questions)
         kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind == _EVENTS:
-            pieces = _streamed(response, rule, _id(message), EventNames(session))
+            pieces = _streamed(response, rule, _id(message), EventNames(session), silence)
         else:
-            pieces = _whole(response, rule, _id(message))
+            pieces = _whole(response, rule, _id(message), silence)
+        await anext(pieces)  # one that has not begun has no end either, where the client leaves before the first piece
         return Relayed(pieces, response.status_code, back)
+
+    async def _cancel(self, server: Server, credential: Credential, headers: dict[str, str], asked_id: Any) -> None:
+        """Tell a server that keeps sessions what nobody waits for any more: closing its stream does not."""
+        params = {"requestId": asked_id, "reason": "the server was silent for too long"}
+        told = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}
+        kept = {name: value for name, value in headers.items() if name in _OF_THE_SESSION}
+        try:
+            response = await self._carrier.send(
+                "POST", server, credential, kept, json.dumps(told).encode(), seconds=_FAREWELL_SECONDS
+            )
+        except RouteIQError as error:
+            logger.debug("routeiq: an MCP server could not be told to stop (%s)", type(error).__name__)
+            return
+        await response.aclose()
+
+    def _patience(self, request: Request, server: Server, message: Any) -> float | None:
+        """Return how many seconds the server may be silent; None where clients wait for something to happen."""
+        if request.method == "GET" or any(_says(message, each) for each in UNBOUNDED):
+            return None
+        return self._plane.sessions.policy.seconds(server)
 
     async def _ruled(
         self, asked: Asked, request: Request, server: Server, message: Any, headers: dict[str, str]
@@ -150,11 +185,16 @@ class Relay:
         return governed, json.dumps({**message, "params": changed}).encode()
 
 
-async def _streamed(response: Any, rule: Rule, asked_id: Any, names: EventNames) -> AsyncGenerator[bytes, None]:
+async def _streamed(
+    response: Any, rule: Rule, asked_id: Any, names: EventNames, silence: Silence
+) -> AsyncGenerator[bytes, None]:
+    """Pass on events, after an empty piece with which it begins."""
     failure: BaseException | None = None
     try:
-        async for piece in events(response.aiter_bytes()):
+        yield b""
+        async for piece in events(silence.over(response.aiter_bytes())):
             event, message = names.given_out(piece), message_of(piece)
+            silence.heard(message)
             if not _is_answer(message) or (asked_id is not None and message.get("id") != asked_id):
                 yield event
                 continue
@@ -163,20 +203,27 @@ async def _streamed(response: Any, rule: Rule, asked_id: Any, names: EventNames)
             except (RouteIQError, HTTPException) as refused:
                 changed = _rpc_error(message.get("id"), refused)
             yield event if changed is None else with_message(event, changed)
+    except BackendTimeout as silent:
+        failure = silent
+        if asked_id is not None:
+            yield with_message(b"", _rpc_error(asked_id, silent))
     except BaseException as ended:
         failure = ended
         if isinstance(ended, asyncio.CancelledError | GeneratorExit):
             raise
         logger.debug("routeiq: a stream of an MCP server ended early", exc_info=True)
     finally:
+        silence.ended()
         await response.aclose()
         await rule.aclose(failure)
 
 
-async def _whole(response: Any, rule: Rule, asked_id: Any) -> AsyncGenerator[bytes, None]:
+async def _whole(response: Any, rule: Rule, asked_id: Any, silence: Silence) -> AsyncGenerator[bytes, None]:
+    """Pass on an answer in one piece, after an empty one with which it begins."""
     failure: BaseException | None = None
     try:
-        body: bytes = await response.aread()
+        yield b""
+        body = b"".join([piece async for piece in silence.over(response.aiter_bytes())])
         message = _parsed(body)
         if _is_answer(message):
             try:
@@ -185,6 +232,9 @@ async def _whole(response: Any, rule: Rule, asked_id: Any) -> AsyncGenerator[byt
                 changed = _rpc_error(asked_id, refused)
             body = body if changed is None else json.dumps(changed).encode()
         yield body
+    except BackendTimeout as silent:
+        failure = silent
+        yield json.dumps(_rpc_error(asked_id, silent)).encode()
     except BaseException as ended:
         failure = ended
         raise
