@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -131,14 +131,13 @@ class Relay:
             back[SESSION] = given
         place = f"{server.server_id} {session}"
         self._questions.answered(place, message)
-        silence = Silence(seconds, place, self._questions)
+        exchange = _Exchange(response, rule, Silence(seconds, place, self._questions))
         kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind == _EVENTS:
-            pieces = _streamed(response, rule, _id(message), EventNames(session), silence)
+            pieces = _streamed(exchange, _id(message), EventNames(session))
         else:
-            pieces = _whole(response, rule, _id(message), silence)
-        await anext(pieces)  # one that has not begun has no end either, where the client leaves before the first piece
-        return Relayed(pieces, response.status_code, back)
+            pieces = _whole(exchange, _id(message))
+        return Relayed(pieces, response.status_code, back, exchange.aclose)
 
     async def _cancel(self, server: Server, credential: Credential, headers: dict[str, str], asked_id: Any) -> None:
         """Tell a server that keeps sessions what nobody waits for any more: closing its stream does not."""
@@ -185,62 +184,69 @@ class Relay:
         return governed, json.dumps({**message, "params": changed}).encode()
 
 
-async def _streamed(
-    response: Any, rule: Rule, asked_id: Any, names: EventNames, silence: Silence
-) -> AsyncGenerator[bytes, None]:
-    """Pass on events, after an empty piece with which it begins."""
-    failure: BaseException | None = None
+class _Exchange:
+    """An answer under way, and what has to hear how it ended: unless something else is set, its client left."""
+
+    def __init__(self, response: Any, rule: Rule, silence: Silence) -> None:
+        self.response = response
+        self.rule = rule
+        self.silence = silence
+        self.failure: BaseException | None = asyncio.CancelledError()
+
+    def pieces(self) -> AsyncIterator[bytes]:
+        """Yield what the server sends; raises `BackendTimeout` when it is silent for too long."""
+        return self.silence.over(self.response.aiter_bytes())
+
+    async def aclose(self) -> None:
+        """End it at the server, and in the books."""
+        self.silence.ended()
+        try:
+            await self.response.aclose()
+        finally:
+            await self.rule.aclose(self.failure)
+
+
+async def _streamed(exchange: _Exchange, asked_id: Any, names: EventNames) -> AsyncGenerator[bytes, None]:
     try:
-        yield b""
-        async for piece in events(silence.over(response.aiter_bytes())):
+        async for piece in events(exchange.pieces()):
             event, message = names.given_out(piece), message_of(piece)
-            silence.heard(message)
+            exchange.silence.heard(message)
             if not _is_answer(message) or (asked_id is not None and message.get("id") != asked_id):
                 yield event
                 continue
             try:
-                changed = await rule.answered(message)
+                changed = await exchange.rule.answered(message)
             except (RouteIQError, HTTPException) as refused:
                 changed = _rpc_error(message.get("id"), refused)
             yield event if changed is None else with_message(event, changed)
+        exchange.failure = None
     except BackendTimeout as silent:
-        failure = silent
+        exchange.failure = silent
         if asked_id is not None:
             yield with_message(b"", _rpc_error(asked_id, silent))
-    except BaseException as ended:
-        failure = ended
-        if isinstance(ended, asyncio.CancelledError | GeneratorExit):
-            raise
+    except Exception as ended:
+        exchange.failure = ended
         logger.debug("routeiq: a stream of an MCP server ended early", exc_info=True)
-    finally:
-        silence.ended()
-        await response.aclose()
-        await rule.aclose(failure)
 
 
-async def _whole(response: Any, rule: Rule, asked_id: Any, silence: Silence) -> AsyncGenerator[bytes, None]:
-    """Pass on an answer in one piece, after an empty one with which it begins."""
-    failure: BaseException | None = None
+async def _whole(exchange: _Exchange, asked_id: Any) -> AsyncGenerator[bytes, None]:
     try:
-        yield b""
-        body = b"".join([piece async for piece in silence.over(response.aiter_bytes())])
+        body = b"".join([piece async for piece in exchange.pieces()])
         message = _parsed(body)
         if _is_answer(message):
             try:
-                changed = await rule.answered(message)
+                changed = await exchange.rule.answered(message)
             except (RouteIQError, HTTPException) as refused:
                 changed = _rpc_error(asked_id, refused)
             body = body if changed is None else json.dumps(changed).encode()
         yield body
+        exchange.failure = None
     except BackendTimeout as silent:
-        failure = silent
+        exchange.failure = silent
         yield json.dumps(_rpc_error(asked_id, silent)).encode()
-    except BaseException as ended:
-        failure = ended
+    except Exception as ended:
+        exchange.failure = ended
         raise
-    finally:
-        await response.aclose()
-        await rule.aclose(failure)
 
 
 def _results_are_judged() -> bool:
