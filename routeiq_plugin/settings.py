@@ -104,8 +104,8 @@ class MCPSettings(Section):
     """Whether admins may register servers that this proxy starts as processes; LiteLLM's own switch must be on too."""
     pin_tools: bool = False
     """Whether a tool whose definition changed since an admin approved it is held back."""
-    relay: bool = False
-    """Whether `/mcp/{server}` of servers of ours passes everything on to the server itself; else LiteLLM answers."""
+    relay: bool = True
+    """Whether `/mcp/{server}` of servers of ours passes everything on to the server itself; off, LiteLLM answers."""
     max_concurrent_per_server: int = Field(default=32, ge=1)
     """Requests that one worker has on their way to one server; the rest wait."""
 

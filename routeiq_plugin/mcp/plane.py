@@ -14,7 +14,8 @@ from routeiq_plugin.mcp.offers import Offers
 from routeiq_plugin.mcp.prompts import Prompts
 from routeiq_plugin.mcp.resources import Resources
 from routeiq_plugin.mcp.service import McpGateway
-from routeiq_plugin.mcp.sessions import Policy, Sessions
+from routeiq_plugin.mcp.sessions import Sessions
+from routeiq_plugin.mcp.slots import Policy
 from routeiq_plugin.mcp.static_credentials import StaticCredentials
 from routeiq_plugin.mcp.tools import Tools
 from routeiq_plugin.outbound import Clients

@@ -9,8 +9,7 @@ import json
 import sys
 import time
 from collections import Counter, OrderedDict
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -20,6 +19,7 @@ from routeiq_plugin.host.mcp_stdio import require_stdio
 from routeiq_plugin.mcp.credentials import Credential
 from routeiq_plugin.mcp.failures import NotCarriedOut
 from routeiq_plugin.mcp.model import Server
+from routeiq_plugin.mcp.slots import Policy, Slots
 from routeiq_plugin.outbound import Clients
 
 if TYPE_CHECKING:
@@ -53,25 +53,6 @@ class Key:
         return cls(server.server_id, _version(server), credential.identity)
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """The operator's bounds."""
-
-    timeout: float
-    """Seconds; for servers that name none."""
-    max_concurrent: int
-    stdio: bool
-
-    def seconds(self, server: Server) -> float:
-        """How long a call of this server may take."""
-        return float(server.fields.get("timeout") or self.timeout)
-
-    def slots(self, server: Server) -> int:
-        """How many calls of this server may run at once."""
-        own = server.fields.get("max_concurrent_requests")
-        return min(self.max_concurrent, int(own)) if own and int(own) > 0 else self.max_concurrent
-
-
 class Sessions:
     """Sends requests over pooled sessions; one per worker.
 
@@ -82,11 +63,11 @@ class Sessions:
     def __init__(self, clients: Clients, policy: Policy, changed: Callable[[str, str, str], None]) -> None:
         """`changed` hears (server id, credential identity, kind of list) when a server says that a list changed."""
         self.policy = policy
+        self.slots = Slots(policy)
         self._clients = clients
         self._changed = changed
         self._pool: OrderedDict[Key, Upstream] = OrderedDict()
         self._retired: set[asyncio.Task[None]] = set()
-        self._slots: dict[str, tuple[int, asyncio.Semaphore]] = {}
         self._counts: Counter[str] = Counter()
         self._closed = False
 
@@ -116,7 +97,7 @@ class Sessions:
     async def _call(self, server: Server, credential: Credential, request: Request[T], limit: float | None) -> T:
         seconds = self.policy.seconds(server) if limit is None else limit
         ends = time.monotonic() + seconds
-        async with self._slot(server, seconds):
+        async with self.slots.taken(server, seconds):
             try:
                 return await self._once(server, credential, request, ends)
             except NotCarriedOut:
@@ -130,7 +111,7 @@ class Sessions:
         """Take no new call on a server's sessions; calls in flight end as they would."""
         for key in [key for key in self._pool if key.server_id == server_id]:
             self._retire(key)
-        self._slots.pop(server_id, None)
+        self.slots.forget(server_id)
 
     async def run(self) -> None:
         """Close sessions that are idle or old, until cancelled."""
@@ -214,23 +195,6 @@ class Sessions:
         task = asyncio.get_running_loop().create_task(_drained(upstream))
         self._retired.add(task)
         task.add_done_callback(self._retired.discard)
-
-    @asynccontextmanager
-    async def _slot(self, server: Server, seconds: float) -> AsyncIterator[None]:
-        count = self.policy.slots(server)
-        known = self._slots.get(server.server_id)
-        if known is None or known[0] != count:
-            known = self._slots[server.server_id] = (count, asyncio.Semaphore(count))
-        slots = known[1]
-        try:
-            async with asyncio.timeout(seconds):
-                await slots.acquire()
-        except TimeoutError:
-            raise Unavailable(f"too many calls of MCP server '{server.name}' are under way") from None
-        try:
-            yield
-        finally:
-            slots.release()
 
 
 async def _drained(upstream: Upstream) -> None:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
+
+import httpx2
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
 
 from tests.support.proxy import Proxy
 
@@ -24,3 +29,12 @@ class Relayed:
     def key(self, **permission: Any) -> str:
         """Make a key that may use it."""
         return self.proxy.add_key(object_permission={"mcp_servers": [self.server["server_id"]], **permission})
+
+    @asynccontextmanager
+    async def connected(self, mode: Any = "legacy", key: str | None = None, **callbacks: Any) -> AsyncIterator[Client]:
+        """Connect with the official client, under a key of its own unless one is given."""
+        headers = {"Authorization": f"Bearer {key or self.key()}"}
+        async with httpx2.AsyncClient(headers=headers, trust_env=False, timeout=60) as http:
+            transport = streamable_http_client(self.proxy.base_url + self.path, http_client=http)
+            async with Client(transport, mode=mode, **callbacks) as client:
+                yield client

@@ -6,11 +6,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Final
 
-import httpx2
 import mcp_types as types
 import pytest
 from mcp import Client, MCPError
-from mcp.client.streamable_http import streamable_http_client
 
 from tests.mcp import servers
 from tests.mcp.relayed import Relayed
@@ -40,11 +38,8 @@ class World(Relayed):
         """Connect with the official client and use it."""
 
         async def connected() -> Any:
-            headers = {"Authorization": f"Bearer {key or self.key()}"}
-            async with httpx2.AsyncClient(headers=headers, trust_env=False, timeout=60) as http:
-                transport = streamable_http_client(self.proxy.base_url + self.path, http_client=http)
-                async with Client(transport, mode=mode, **options) as client:
-                    return await use(client)
+            async with self.connected(mode, key, **options) as client:
+                return await use(client)
 
         return asyncio.run(connected())
 

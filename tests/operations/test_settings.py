@@ -18,7 +18,7 @@ database_url: sqlite:///./routeiq.db
 public_url: null
 outbound: {allowed_hosts: [], timeout_seconds: 60, max_response_mb: 16}
 a2a: {enabled: true, default_access: deny, breaker: {failures: 5, cooldown_seconds: 5}}
-mcp: {enabled: true, stdio: false, pin_tools: false, relay: false, max_concurrent_per_server: 32}
+mcp: {enabled: true, stdio: false, pin_tools: false, relay: true, max_concurrent_per_server: 32}
 routing: {enabled: true, aliases: {}, groups: {}, worker_python: null}
 reload: {watch: false, source: null, endpoint_url: null, interval_seconds: 30, history: 20, env_allowlist: []}
 """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -13,9 +13,18 @@ logger = logging.getLogger(__name__)
 
 
 class Relayed(Response):
-    """Streams `pieces`, each at once; a client that leaves ends them, and with them the request to the server."""
+    """Streams `pieces`, each at once; a client that leaves ends them. `aclose` is called at the end of all, once.
 
-    def __init__(self, pieces: AsyncGenerator[bytes, None], status: int, headers: Mapping[str, str]) -> None:
+    It is not the pieces' own work: a client that has what it waits for leaves, and would cut that short.
+    """
+
+    def __init__(
+        self,
+        pieces: AsyncGenerator[bytes, None],
+        status: int,
+        headers: Mapping[str, str],
+        aclose: Callable[[], Awaitable[None]],
+    ) -> None:
         self.status_code = status
         self.body = b""
         self.background = None
@@ -23,6 +32,7 @@ class Relayed(Response):
         if "content-length" in self.headers:
             del self.headers["content-length"]
         self._pieces = pieces
+        self._aclose = aclose
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer."""
@@ -34,7 +44,10 @@ class Relayed(Response):
             for task in (sending, leaving):
                 task.cancel()
             failed, _ = await asyncio.gather(sending, leaving, return_exceptions=True)
-            await self._pieces.aclose()
+            try:
+                await self._pieces.aclose()
+            finally:
+                await self._aclose()
         if isinstance(failed, Exception):
             raise failed
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any, Final
 
 from routeiq_plugin.errors import BackendError, BackendRefused, RouteIQError
 from routeiq_plugin.mcp.credentials import Credential
 from routeiq_plugin.mcp.model import Server
+from routeiq_plugin.mcp.relay.silence import silent
 from routeiq_plugin.outbound import Clients, backend_error
 
 SESSION: Final = "mcp-session-id"
@@ -29,11 +31,19 @@ class Carrier:
         self._client: Any = None
 
     async def send(
-        self, method: str, server: Server, credential: Credential, headers: Mapping[str, str], body: bytes | None
+        self,
+        method: str,
+        server: Server,
+        credential: Credential,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        *,
+        seconds: float | None,
     ) -> Any:
         """Send and return the answer (`httpx2.Response`) with its body unread; the caller closes it.
 
         Raises:
+            BackendTimeout: it does not begin to answer within `seconds`.
             BackendRefused: the server does not take our credential (401, 403).
             BackendError: it redirects, fails (5xx), or cannot be reached.
         """
@@ -46,9 +56,12 @@ class Carrier:
             method, server.url, content=body, headers={**described, **credential.headers}, extensions=patience
         )
         try:
-            response = await self._client.send(request, stream=True)
+            async with asyncio.timeout(seconds):
+                response = await self._client.send(request, stream=True)
         except RouteIQError:
             raise
+        except TimeoutError:
+            raise silent(seconds) from None
         except Exception as failure:
             raise backend_error(failure) from failure
         status = response.status_code

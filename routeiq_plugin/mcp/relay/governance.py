@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from starlette.requests import Request
 
-from routeiq_plugin.errors import BackendError
+from routeiq_plugin.errors import BackendError, BackendTimeout, Forbidden, InvalidRequest
 from routeiq_plugin.host import mcp_calls
 from routeiq_plugin.host.mcp_calls import HostedToolCall
 from routeiq_plugin.mcp.failures import ServerRefused
@@ -44,6 +44,26 @@ class Untouched:
 
     async def aclose(self, error: BaseException | None) -> None:
         """Hear that it is over."""
+
+
+class Cancelling:
+    """Tells a server to stop that did not answer in time, besides what a rule does then."""
+
+    def __init__(self, rule: Rule, cancel: Callable[[], Awaitable[None]]) -> None:
+        self._rule = rule
+        self._cancel = cancel
+
+    async def answered(self, message: Json) -> Json | None:
+        """Do what the rule does."""
+        return await self._rule.answered(message)
+
+    async def aclose(self, error: BaseException | None) -> None:
+        """Do what the rule does, and cancel after a timeout."""
+        try:
+            await self._rule.aclose(error)
+        finally:
+            if isinstance(error, BackendTimeout):
+                await self._cancel()
 
 
 class ListedTools(Untouched):
@@ -80,8 +100,19 @@ class GovernedCall:
 
     @classmethod
     async def begin(cls, tools: Tools, asked: Asked, request: Request, target: Target, call: ToolCall) -> GovernedCall:
-        """Check permissions, limits and guardrails; raises what LiteLLM, or we, refuse with."""
+        """Check permissions, limits and guardrails, and wait for a slot; raises what LiteLLM, or we, refuse with."""
+        began = time.monotonic()
+        try:
+            return await cls._begun(tools, asked, request, target, call)
+        except Exception as refused:
+            outcome = "rejected" if isinstance(refused, Forbidden | InvalidRequest) else "error"
+            tools.finished(target.server, outcome, time.monotonic() - began)
+            raise
+
+    @classmethod
+    async def _begun(cls, tools: Tools, asked: Asked, request: Request, target: Target, call: ToolCall) -> GovernedCall:
         stack = AsyncExitStack()
+        pool = tools.offers.sessions
         async with stack:
             subject = tools.subject(asked, request, call, target)
             begun = await HostedToolCall.begin(asked.caller, request, subject, call.arguments)
@@ -91,6 +122,7 @@ class GovernedCall:
                 checked = await hosted.check(call.arguments)
             except Exception as refused:
                 raise mcp_calls.told(refused) from refused
+            await stack.enter_async_context(pool.slots.taken(target.server, pool.policy.seconds(target.server)))
             governed = cls(tools, target, hosted, stack.pop_all())
             governed.arguments, governed.headers = checked.arguments, checked.headers
             if hosted.moderates:
@@ -129,6 +161,8 @@ class GovernedCall:
         if self._judging is not None:
             self._judging.cancel()
             await asyncio.gather(self._judging, return_exceptions=True)
+        if isinstance(error, BackendTimeout):
+            self._outcome = "timeout"
         ended = error or BackendError("the MCP server ended the stream without a result")
         await self._stack.__aexit__(type(ended), ended, ended.__traceback__)
         self._tools.finished(self._target.server, self._outcome, time.monotonic() - self._began)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
+from functools import partial
 from typing import Any, Final
 
 from fastapi import HTTPException
@@ -13,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from routeiq_plugin.errors import (
+    BackendTimeout,
     LoginRequired,
     MalformedBody,
     RouteIQError,
@@ -22,6 +24,7 @@ from routeiq_plugin.host.auth import authenticate
 from routeiq_plugin.host.calls import capabilities
 from routeiq_plugin.host.requests import json_body
 from routeiq_plugin.mcp.access import Action
+from routeiq_plugin.mcp.credentials import Credential
 from routeiq_plugin.mcp.data_routes import PATH
 from routeiq_plugin.mcp.model import Server
 from routeiq_plugin.mcp.offers import REFUSED, Asked, is_delegated
@@ -29,11 +32,12 @@ from routeiq_plugin.mcp.plane import DataPlane
 from routeiq_plugin.mcp.relay.answers import Relayed
 from routeiq_plugin.mcp.relay.carrier import PARAMETERS, SESSION, Carrier, passed_on
 from routeiq_plugin.mcp.relay.events import events, message_of, with_message
-from routeiq_plugin.mcp.relay.governance import ListedTools, Rule, Untouched, rule_on
+from routeiq_plugin.mcp.relay.governance import Cancelling, ListedTools, Rule, Untouched, rule_on
 from routeiq_plugin.mcp.relay.messages import require_message
 from routeiq_plugin.mcp.relay.origins import require_origin
 from routeiq_plugin.mcp.relay.responses import refused, rpc_error
 from routeiq_plugin.mcp.relay.resumption import EventNames
+from routeiq_plugin.mcp.relay.silence import UNBOUNDED, Questions, Silence
 from routeiq_plugin.mcp.relay.tickets import MARK, Tickets
 
 logger = logging.getLogger(__name__)
@@ -44,8 +48,11 @@ _STATELESS_SINCE: Final = "2026-07-28"
 _EVENTS: Final = "text/event-stream"
 _LAST_EVENT: Final = "last-event-id"
 _BACK: Final = ("content-type", "cache-control", "allow", "retry-after", _VERSION)
+_OF_THE_SESSION: Final = (SESSION, _VERSION, "accept")
 _OVERRIDDEN: Final = ("tool_name_to_display_name", "tool_name_to_description")
 """Names that the operator gave tools: LiteLLM's own endpoint shows them."""
+_FAREWELL_SECONDS: Final = 5.0
+"""Longest time to tell a server that nobody waits any more."""
 _OK: Final = 200
 _FAILED: Final = 400
 
@@ -59,6 +66,7 @@ class Relay:
         self._plane = plane
         self._carrier = carrier
         self._tickets = tickets
+        self._questions = Questions()
 
     async def serve(self, name: str, request: Request) -> Response:
         """Answer one request; raises `LeaveToStock` for what LiteLLM's own endpoint has to serve.
@@ -97,9 +105,12 @@ class Relay:
         if last_event is not None and request.method == "GET" and not _results_are_judged():
             headers[_LAST_EVENT] = EventNames(session).opened(last_event)
         credential = await self._plane.offers.credential(asked, server)
+        seconds = self._patience(request, server, message)
         rule, body = await self._ruled(asked, request, server, message, headers)
+        if session and (asked_id := _id(message)) is not None:
+            rule = Cancelling(rule, partial(self._cancel, server, credential, dict(headers), asked_id))
         try:
-            response = await self._carrier.send(request.method, server, credential, headers, body)
+            response = await self._carrier.send(request.method, server, credential, headers, body, seconds=seconds)
             if _opens(request, message) and response.status_code >= _FAILED:
                 await response.aclose()
                 raise LeaveToStock  # it may speak another generation only, between which LiteLLM's client translates
@@ -113,12 +124,35 @@ class Relay:
             back[SESSION] = self._tickets.issue(server, asked.caller, session)
         elif given is not None and SESSION in response.headers:
             back[SESSION] = given
+        place = f"{server.server_id} {session}"
+        self._questions.answered(place, message)
+        exchange = _Exchange(response, rule, Silence(seconds, place, self._questions))
         kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind == _EVENTS:
-            pieces = _streamed(response, rule, _id(message), EventNames(session))
+            pieces = _streamed(exchange, _id(message), EventNames(session))
         else:
-            pieces = _whole(response, rule, _id(message))
-        return Relayed(pieces, response.status_code, back)
+            pieces = _whole(exchange, _id(message))
+        return Relayed(pieces, response.status_code, back, exchange.aclose)
+
+    async def _cancel(self, server: Server, credential: Credential, headers: dict[str, str], asked_id: Any) -> None:
+        """Tell a server that keeps sessions what nobody waits for any more: closing its stream does not."""
+        params = {"requestId": asked_id, "reason": "the server was silent for too long"}
+        told = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}
+        kept = {name: value for name, value in headers.items() if name in _OF_THE_SESSION}
+        try:
+            response = await self._carrier.send(
+                "POST", server, credential, kept, json.dumps(told).encode(), seconds=_FAREWELL_SECONDS
+            )
+        except RouteIQError as error:
+            logger.debug("routeiq: an MCP server could not be told to stop (%s)", type(error).__name__)
+            return
+        await response.aclose()
+
+    def _patience(self, request: Request, server: Server, message: Any) -> float | None:
+        """Return how many seconds the server may be silent; None where clients wait for something to happen."""
+        if request.method == "GET" or any(_says(message, each) for each in UNBOUNDED):
+            return None
+        return self._plane.sessions.policy.seconds(server)
 
     async def _ruled(
         self, asked: Asked, request: Request, server: Server, message: Any, headers: dict[str, str]
@@ -141,47 +175,69 @@ class Relay:
         return ruling.rule, json.dumps(ruling.message).encode()
 
 
-async def _streamed(response: Any, rule: Rule, asked_id: Any, names: EventNames) -> AsyncGenerator[bytes, None]:
-    failure: BaseException | None = None
+class _Exchange:
+    """An answer under way, and what has to hear how it ended: unless something else is set, its client left."""
+
+    def __init__(self, response: Any, rule: Rule, silence: Silence) -> None:
+        self.response = response
+        self.rule = rule
+        self.silence = silence
+        self.failure: BaseException | None = asyncio.CancelledError()
+
+    def pieces(self) -> AsyncIterator[bytes]:
+        """Yield what the server sends; raises `BackendTimeout` when it is silent for too long."""
+        return self.silence.over(self.response.aiter_bytes())
+
+    async def aclose(self) -> None:
+        """End it at the server, and in the books."""
+        self.silence.ended()
+        try:
+            await self.response.aclose()
+        finally:
+            await self.rule.aclose(self.failure)
+
+
+async def _streamed(exchange: _Exchange, asked_id: Any, names: EventNames) -> AsyncGenerator[bytes, None]:
     try:
-        async for piece in events(response.aiter_bytes()):
+        async for piece in events(exchange.pieces()):
             event, message = names.given_out(piece), message_of(piece)
+            exchange.silence.heard(message)
             if not _is_answer(message) or (asked_id is not None and message.get("id") != asked_id):
                 yield event
                 continue
             try:
-                changed = await rule.answered(message)
+                changed = await exchange.rule.answered(message)
             except (RouteIQError, HTTPException) as judged:
                 changed = rpc_error(message.get("id"), judged)
             yield event if changed is None else with_message(event, changed)
-    except BaseException as ended:
-        failure = ended
-        if isinstance(ended, asyncio.CancelledError | GeneratorExit):
-            raise
+        exchange.failure = None
+    except BackendTimeout as silent:
+        exchange.failure = silent
+        if asked_id is not None:
+            yield with_message(b"", rpc_error(asked_id, silent))
+    except Exception as ended:
+        exchange.failure = ended
         logger.debug("routeiq: a stream of an MCP server ended early", exc_info=True)
-    finally:
-        await response.aclose()
-        await rule.aclose(failure)
 
 
-async def _whole(response: Any, rule: Rule, asked_id: Any) -> AsyncGenerator[bytes, None]:
-    failure: BaseException | None = None
+async def _whole(exchange: _Exchange, asked_id: Any) -> AsyncGenerator[bytes, None]:
     try:
-        body: bytes = await response.aread()
+        body = b"".join([piece async for piece in exchange.pieces()])
         message = _parsed(body)
         if _is_answer(message):
             try:
-                changed = await rule.answered(message)
+                changed = await exchange.rule.answered(message)
             except (RouteIQError, HTTPException) as judged:
                 changed = rpc_error(asked_id, judged)
             body = body if changed is None else json.dumps(changed).encode()
         yield body
-    except BaseException as ended:
-        failure = ended
+        exchange.failure = None
+    except BackendTimeout as silent:
+        exchange.failure = silent
+        yield json.dumps(rpc_error(asked_id, silent)).encode()
+    except Exception as ended:
+        exchange.failure = ended
         raise
-    finally:
-        await response.aclose()
-        await rule.aclose(failure)
 
 
 def _results_are_judged() -> bool:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ from routeiq_plugin.errors import HeaderMismatch, NotFound, RouteIQError, wire
 from routeiq_plugin.mcp.failures import ServerRefused
 from routeiq_plugin.mcp.relay.answers import Relayed
 from routeiq_plugin.mcp.relay.governance import Rule
+from routeiq_plugin.mcp.relay.streams import Cancelled
 from routeiq_plugin.mcp.relay.wire import EVENTS, is_answer
 
 logger = logging.getLogger(__name__)
@@ -26,48 +28,82 @@ _STATUSES: Final = {-32700: 400, -32600: 400, -32602: 400, -32020: 400, -32021: 
 Json = dict[str, Any]
 
 
-async def governed(messages: AsyncGenerator[Json, None], rule: Rule, asked_id: Any) -> AsyncGenerator[Json, None]:
-    """Yield what a server says to one request, with its answer under a rule; failures become the answer."""
-    failure: BaseException | None = None
-    try:
-        async with aclosing(messages):
-            async for message in messages:
+class governed:  # noqa: N801  reads as what it makes of messages
+    """What a server says to one request, with its answer under a rule; failures become the answer."""
+
+    def __init__(self, messages: AsyncGenerator[Json, None], rule: Rule, asked_id: Any) -> None:
+        self._messages = messages
+        self._rule = rule
+        self._asked_id = asked_id
+        self._failure: BaseException | None = asyncio.CancelledError()  # the client left, unless it is known better
+
+    async def said(self) -> AsyncGenerator[Json, None]:
+        """Yield each message; what refuses the answer, or fails, is the answer."""
+        try:
+            async for message in self._messages:
                 if not is_answer(message):
                     yield message
                     continue
-                changed = await rule.answered(message)
+                changed = await self._rule.answered(message)
                 yield message if changed is None else changed
-    except (RouteIQError, HTTPException) as refused:
-        failure = refused
-        yield rpc_error(asked_id, refused)
-    except BaseException as ended:
-        failure = ended
-        raise
-    finally:
-        await rule.aclose(failure)
+            self._failure = None
+        except Cancelled as cancelled:
+            self._failure = cancelled  # and is owed no answer
+        except (RouteIQError, HTTPException) as refused:
+            self._failure = refused
+            yield rpc_error(self._asked_id, refused)
+
+    async def aclose(self) -> None:
+        """End the request at the server and in the books; not the work of `said`, which a client may cut short."""
+        try:
+            await self._messages.aclose()
+        finally:
+            await self._rule.aclose(self._failure)
 
 
-async def respond(
-    messages: AsyncGenerator[Json, None], headers: Mapping[str, str], *, has_statuses: bool = False
-) -> Response:
+async def respond(exchange: governed, headers: Mapping[str, str], *, has_statuses: bool = False) -> Response:
     """Answer a request: as JSON where the answer comes first, else as events, each at once.
 
     With `has_statuses` the HTTP status follows the error's code (2026-07-28).
     """
-    first = await anext(messages, None)
+    said = exchange.said()
+    try:
+        first = await anext(said, None)
+    except BaseException:
+        await exchange.aclose()
+        raise
     if first is not None and is_answer(first):
-        await messages.aclose()
+        await said.aclose()
+        await exchange.aclose()
         status = _STATUSES.get((first.get("error") or {}).get("code", 0), _OK) if has_statuses else _OK
         return JSONResponse(first, status, dict(headers))
+    return _stream(_events(first, said), headers, exchange.aclose)
+
+
+def listening(messages: AsyncGenerator[Json, None], headers: Mapping[str, str]) -> Response:
+    """Answer with what a server says by itself, as events; what ends that ends the stream."""
+    return _stream(_events(None, _in_peace(messages)), headers, messages.aclose)
+
+
+def _stream(
+    events: AsyncGenerator[bytes, None], headers: Mapping[str, str], aclose: Callable[[], Awaitable[None]]
+) -> Response:
     told = {**headers, "content-type": EVENTS, "cache-control": "no-cache, no-transform", "x-accel-buffering": "no"}
-    return Relayed(_events(first, messages), _OK, told)
+    return Relayed(events, _OK, told, aclose)
+
+
+async def _in_peace(messages: AsyncGenerator[Json, None]) -> AsyncGenerator[Json, None]:
+    try:
+        async for message in messages:
+            yield message
+    except RouteIQError as ended:
+        logger.debug("routeiq: a stream of an MCP server ended (%s)", ended)
 
 
 async def _events(first: Json | None, rest: AsyncGenerator[Json, None]) -> AsyncGenerator[bytes, None]:
     async with aclosing(rest):
-        if first is None:
-            return
-        yield _event(first)
+        if first is not None:
+            yield _event(first)
         async for message in rest:
             yield _event(message)
 

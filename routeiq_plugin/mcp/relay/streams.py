@@ -7,7 +7,16 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any, TypeVar
 
+from routeiq_plugin.errors import BackendError
+
 T = TypeVar("T")
+
+
+class Cancelled(BackendError):
+    """The client has cancelled the request, and waits for no answer."""
+
+    def __init__(self) -> None:
+        super().__init__("the client has cancelled the request")
 
 
 async def until(ended: asyncio.Future[Any], stream: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
@@ -27,3 +36,12 @@ async def until(ended: asyncio.Future[Any], stream: AsyncGenerator[T, None]) -> 
             if item is None:
                 return
             yield item
+
+
+async def unless_cancelled(cancelled: asyncio.Future[Any], stream: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+    """Yield what a stream brings; raises `Cancelled` when `cancelled` is done before that is over."""
+    async with aclosing(until(cancelled, stream)) as said:
+        async for each in said:
+            yield each
+    if cancelled.done() and not cancelled.cancelled():
+        raise Cancelled

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
@@ -14,6 +15,7 @@ from routeiq_plugin.mcp.credentials import Credential
 from routeiq_plugin.mcp.model import Server
 from routeiq_plugin.mcp.relay.carrier import SESSION, Carrier
 from routeiq_plugin.mcp.relay.events import events, id_of, message_of
+from routeiq_plugin.mcp.relay.silence import UNBOUNDED, silent
 
 logger = logging.getLogger(__name__)
 
@@ -49,16 +51,18 @@ class Reply:
 class Wire:
     """One server, and what we show it of ourselves."""
 
-    def __init__(self, carrier: Carrier, server: Server, credential: Credential) -> None:
+    def __init__(self, carrier: Carrier, server: Server, credential: Credential, seconds: float) -> None:
+        """`seconds` is the longest silence of the server in the course of a request."""
         self.server = server
         self._carrier = carrier
         self._credential = credential
+        self._seconds = seconds
 
     async def once(self, message: Json, headers: Headers) -> Reply:
         """Send, and read what comes up to its answer; raises `BackendError`."""
         async with self._sent(message, headers) as response:
             found = None
-            async with aclosing(_messages(response)) as messages:
+            async with aclosing(_messages(response, _Patience(self._seconds))) as messages:
                 async for _, said in messages:
                     if is_answer(said):
                         found = said
@@ -78,11 +82,13 @@ class Wire:
             BackendError: the server, or the way to it, failed.
         """
         last_event, asked_id = None, message["id"]
-        async with self._sent(message, headers) as response:
+        patience = _Patience(None if message["method"] in UNBOUNDED else self._seconds)
+        async with self._sent(message, headers, patience.seconds) as response:
             _require_session(response, headers)
-            async with aclosing(_messages(response, asked_id)) as messages:
+            async with aclosing(_messages(response, patience, asked_id)) as messages:
                 async for event_id, said in messages:
                     last_event = event_id or last_event
+                    patience.heard(said)
                     if said:
                         yield said
                     if _answers(said, asked_id):
@@ -90,7 +96,7 @@ class Wire:
             if response.status_code >= _REFUSED:
                 raise BackendError(f"the MCP server answered with HTTP status {response.status_code}")
         if last_event is not None and SESSION in headers:
-            async with aclosing(self._resumed(headers, last_event, asked_id)) as rest:
+            async with aclosing(self._resumed(headers, last_event, asked_id, patience)) as rest:
                 async for said in rest:
                     yield said
             return
@@ -101,7 +107,7 @@ class Wire:
         async with self._got(headers) as response:
             if response.status_code >= _REFUSED or not _is_stream(response):
                 return
-            async with aclosing(_messages(response)) as messages:
+            async with aclosing(_messages(response, _Patience(None))) as messages:
                 async for _, said in messages:
                     if said:
                         yield said
@@ -109,20 +115,25 @@ class Wire:
     async def end(self, headers: Headers) -> None:
         """Say that a session is over; what the server makes of that changes nothing."""
         try:
-            response = await self._carrier.send("DELETE", self.server, self._credential, headers, None)
+            response = await self._carrier.send(
+                "DELETE", self.server, self._credential, headers, None, seconds=self._seconds
+            )
             await response.aclose()
         except BackendError as failure:
             logger.debug("routeiq: an MCP server did not hear that its session ends (%s)", failure)
 
-    async def _resumed(self, headers: Headers, last_event: str, asked_id: Any) -> AsyncGenerator[Json, None]:
+    async def _resumed(
+        self, headers: Headers, last_event: str, asked_id: Any, patience: _Patience
+    ) -> AsyncGenerator[Json, None]:
         for _ in range(MOST_RESUMPTIONS):
             seen = last_event
             async with self._got({**headers, LAST_EVENT: last_event}) as response:
                 if response.status_code >= _REFUSED or not _is_stream(response):
                     break
-                async with aclosing(_messages(response)) as messages:
+                async with aclosing(_messages(response, patience)) as messages:
                     async for event_id, said in messages:
                         last_event = event_id or last_event
+                        patience.heard(said)
                         if said:
                             yield said
                         if _answers(said, asked_id):
@@ -132,9 +143,11 @@ class Wire:
         raise BackendError("the MCP server ended the stream without a result")
 
     @asynccontextmanager
-    async def _sent(self, message: Json, headers: Headers) -> AsyncIterator[Any]:
+    async def _sent(self, message: Json, headers: Headers, seconds: float | None = None) -> AsyncIterator[Any]:
         body = json.dumps(message, separators=(",", ":")).encode()
-        response = await self._carrier.send("POST", self.server, self._credential, {"accept": ACCEPT, **headers}, body)
+        sent = {"accept": ACCEPT, **headers}
+        limit = self._seconds if seconds is None and message.get("method") not in UNBOUNDED else seconds
+        response = await self._carrier.send("POST", self.server, self._credential, sent, body, seconds=limit)
         try:
             yield response
         finally:
@@ -142,11 +155,35 @@ class Wire:
 
     @asynccontextmanager
     async def _got(self, headers: Headers) -> AsyncIterator[Any]:
-        response = await self._carrier.send("GET", self.server, self._credential, {"accept": EVENTS, **headers}, None)
+        sent = {"accept": EVENTS, **headers}
+        response = await self._carrier.send("GET", self.server, self._credential, sent, None, seconds=None)
         try:
             yield response
         finally:
             await response.aclose()
+
+
+@dataclass(slots=True)
+class _Patience:
+    """How long the next piece may take; without end while the client thinks about what the server asked."""
+
+    seconds: float | None
+    is_asked: bool = False
+
+    def heard(self, message: Json) -> None:
+        self.is_asked = "method" in message and "id" in message
+
+    async def over(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """Yield the pieces as they come; raises `BackendTimeout`."""
+        while True:
+            try:
+                async with asyncio.timeout(None if self.is_asked else self.seconds):
+                    piece = await anext(pieces, None)
+            except TimeoutError:
+                raise silent(self.seconds) from None
+            if piece is None:
+                return
+            yield piece
 
 
 def is_answer(message: Any) -> bool:
@@ -158,13 +195,15 @@ def _answers(message: Json, asked_id: Any) -> bool:
     return is_answer(message) and message.get("id") == asked_id
 
 
-async def _messages(response: Any, asked_id: Any = None) -> AsyncGenerator[tuple[str | None, Json], None]:
+async def _messages(
+    response: Any, patience: _Patience, asked_id: Any = None
+) -> AsyncGenerator[tuple[str | None, Json], None]:
     """Yield the messages of a body with the ids of their events; an event without one is told as an empty one.
 
     A body that is one answer answers what was asked, whatever id it has: servers that refuse a request early give none.
     """
     if not _is_stream(response):
-        body = await response.aread()
+        body = b"".join([piece async for piece in patience.over(response.aiter_bytes())])
         try:
             message = json.loads(body) if body else None
         except ValueError:
@@ -172,7 +211,7 @@ async def _messages(response: Any, asked_id: Any = None) -> AsyncGenerator[tuple
         if isinstance(message, dict) and is_answer(message):
             yield None, message if asked_id is None else {**message, "id": asked_id}
         return
-    async for event in events(response.aiter_bytes()):
+    async for event in events(patience.over(response.aiter_bytes())):
         message = message_of(event)
         if isinstance(message, dict):
             yield id_of(event), message

@@ -9,9 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import httpx2
 from mcp import Client
-from mcp.client.streamable_http import streamable_http_client
 from mcp_types import (
     CreateMessageResult,
     ElicitRequestURLParams,
@@ -97,18 +95,15 @@ class Heard:
 @asynccontextmanager
 async def connected(relayed: Relayed, heard: Heard, mode: Any = "legacy", key: str | None = None) -> AsyncIterator[Any]:
     """Connect under a key of its own."""
-    headers = {"Authorization": f"Bearer {key or relayed.key()}"}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        async with httpx2.AsyncClient(headers=headers, trust_env=False, timeout=60) as http:
-            transport = streamable_http_client(relayed.proxy.base_url + relayed.path, http_client=http)
-            async with Client(
-                transport,
-                mode=mode,
-                message_handler=heard.message,
-                logging_callback=heard.log,
-                sampling_callback=heard.sample,
-                elicitation_callback=heard.elicit,
-                list_roots_callback=heard.roots,
-            ) as client:
-                yield client
+        async with relayed.connected(
+            mode,
+            key,
+            message_handler=heard.message,
+            logging_callback=heard.log,
+            sampling_callback=heard.sample,
+            elicitation_callback=heard.elicit,
+            list_roots_callback=heard.roots,
+        ) as client:
+            yield client

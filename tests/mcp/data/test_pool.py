@@ -15,7 +15,8 @@ from routeiq_plugin.mcp import requests
 from routeiq_plugin.mcp.catalog import Catalog, Offer
 from routeiq_plugin.mcp.credentials import Credential
 from routeiq_plugin.mcp.model import Server
-from routeiq_plugin.mcp.sessions import AGE_SECONDS, IDLE_SECONDS, Policy, Sessions
+from routeiq_plugin.mcp.sessions import AGE_SECONDS, IDLE_SECONDS, Sessions
+from routeiq_plugin.mcp.slots import Policy
 from routeiq_plugin.outbound import Clients, Guard, answering2, transports2
 from routeiq_plugin.settings import OutboundSettings
 from tests.mcp.data.conftest import HTTP, NETWORK, OwnBackend, Shared

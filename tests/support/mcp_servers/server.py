@@ -101,6 +101,12 @@ def build(options: Options, state: State) -> MCPServer:
         return str(answer)
 
     @server.tool()
+    async def ask_and_wait(gate: str, ctx: Context) -> str:
+        """Asks the user, and then waits until the test lets it go."""
+        await ctx.elicit("Are you sure?", Confirmation)
+        return await wait(gate)
+
+    @server.tool()
     def huge() -> str:
         """Says more than anyone wants to hear."""
         return "x" * HUGE

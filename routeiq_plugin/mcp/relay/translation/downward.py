@@ -8,15 +8,15 @@ import logging
 import secrets
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from routeiq_plugin.errors import BackendError, CannotOpen, InvalidRequest
+from routeiq_plugin.errors import BackendError, BackendTimeout, CannotOpen, InvalidRequest
 from routeiq_plugin.mcp.relay.conversation import Headers
 from routeiq_plugin.mcp.relay.facts import Facts
 from routeiq_plugin.mcp.relay.mailbox import Mailbox
 from routeiq_plugin.mcp.relay.translation import shapes
-from routeiq_plugin.mcp.relay.translation.parking import Parking
+from routeiq_plugin.mcp.relay.translation.parking import PARKED_SECONDS, Parking
 from routeiq_plugin.mcp.relay.translation.server_sessions import ServerSession, ServerSessions, opened
 from routeiq_plugin.mcp.relay.wire import SessionLost, Wire, is_answer
 from routeiq_plugin.store.sealing import Sealer
@@ -91,12 +91,17 @@ class Downward:
 
     async def _begun(self, message: Json) -> AsyncGenerator[Json, None]:
         exchange = Exchange(self._bench, self._owner, message["id"])
-        async with aclosing(self._sent(message)) as said:
+        said, is_ours = self._sent(message), True
+        try:
             async for each in said:
                 if isinstance(each, Question):
+                    is_ours = False  # the exchange goes on reading
                     yield exchange.asked(each, said)
-                    return  # the exchange goes on reading
+                    return
                 yield each
+        finally:
+            if is_ours:
+                await said.aclose()
 
     async def _sent(self, message: Json) -> AsyncGenerator[Json | Question, None]:
         """Send on the client's session, and once more on a new one where the server has forgotten it."""
@@ -120,12 +125,12 @@ class Downward:
         if token is not None:
             sent["params"]["_meta"] = {**sent["params"]["_meta"], "progressToken": own_id}
         session.in_flight += 1
-        answered = False
+        is_over = False
         try:
             async with aclosing(session.wire.ask(sent, session.headers)) as said:
                 async for each in said:
-                    answered = is_answer(each)
-                    if answered:
+                    is_over = is_answer(each)
+                    if is_over:
                         yield {**each, "id": message["id"]}
                     elif "id" in each:
                         question = await self._heard(session, each)
@@ -133,10 +138,13 @@ class Downward:
                             yield question
                     elif each.get("method") in _PASSED and self._is_wanted(each):
                         yield _with_token(each, own_id, token)
+        except SessionLost:
+            is_over = True
+            raise
         finally:
             session.in_flight -= 1
-            if not answered:
-                await _cancelled(session, own_id)
+            if not is_over:
+                await asyncio.shield(_cancelled(session, own_id))
 
     async def _heard(self, session: ServerSession, request: Json) -> Question | None:
         """Answer what the client need not hear of."""
@@ -156,12 +164,15 @@ class Downward:
         responses = params.get("inputResponses")
         given = responses.get(waiting.name) if isinstance(responses, Mapping) else None
         if not isinstance(given, Mapping):
-            raise InvalidRequest(
-                f"params.inputResponses.{waiting.name}: the answer to the server's question is missing"
-            )
+            yield _result(asked_id, _required(waiting, params["requestState"]))
+            return
         answer = {"jsonrpc": "2.0", "id": waiting.question, "result": dict(given)}
         await self._wire.tell(answer, waiting.headers)
-        letter = await self._bench.mailbox.receive(waiting.letter)
+        try:
+            async with asyncio.timeout(PARKED_SECONDS):
+                letter = await self._bench.mailbox.receive(waiting.letter)
+        except TimeoutError:
+            raise BackendTimeout("the MCP server did not go on with the request in time") from None
         for each in letter["messages"]:
             yield {**each, "id": asked_id} if is_answer(each) else each
 
@@ -182,11 +193,11 @@ class Downward:
         session = await opened(self._wire, self._facts)
         try:
             honored = await _honored(session, params.get("notifications"))
-            acknowledged = {"jsonrpc": "2.0", "method": "notifications/subscriptions/acknowledged"}
-            yield shapes.subscribed({**acknowledged, "params": {"notifications": honored}}, asked_id)
             wanted = {method for name, (_, method) in _LISTS.items() if honored.get(name)}
             wanted |= {"notifications/resources/updated"} if honored.get("resourceSubscriptions") else set()
-            async with aclosing(session.wire.listen(session.headers)) as heard:
+            async with session.wire.listening(session.headers) as heard:
+                acknowledged = {"jsonrpc": "2.0", "method": "notifications/subscriptions/acknowledged"}
+                yield shapes.subscribed({**acknowledged, "params": {"notifications": honored}}, asked_id)
                 async for each in heard:
                     if "id" in each:
                         await self._heard(session, each)
@@ -229,7 +240,7 @@ class Question:
     request: Json
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
     """Where the answer to a question belongs; sealed, it is the client's `requestState`."""
 
@@ -237,6 +248,8 @@ class Waiting:
     """Of the question, in `inputRequests`."""
     question: str | int
     """The server's id of it."""
+    asked: Json
+    """It itself, for a client that comes back without an answer."""
     letter: str
     """Name of the letter with what the server says after that."""
     owner: str
@@ -279,22 +292,24 @@ class Exchange:
 
     def _required(self, question: Question, letter: str) -> Json:
         session, request = question.session, question.request
-        name = f"question-{json.dumps(request['id'])}"
-        waiting = {
-            "name": name,
-            "question": request["id"],
-            "letter": letter,
-            "owner": self._owner.key,
-            "server_id": session.wire.server.server_id,
-            "headers": dict(session.headers),
-        }
-        asked = {"method": request["method"], "params": request.get("params") or {}}
-        result = {
-            "resultType": shapes.INPUT_REQUIRED,
-            "inputRequests": {name: asked},
-            "requestState": self._bench.sealer.seal(json.dumps(waiting)),
-        }
-        return _result(self._asked_id, result)
+        waiting = Waiting(
+            name=f"question-{json.dumps(request['id'])}",
+            question=request["id"],
+            asked={"method": request["method"], "params": request.get("params") or {}},
+            letter=letter,
+            owner=self._owner.key,
+            server_id=session.wire.server.server_id,
+            headers=dict(session.headers),
+        )
+        return _result(self._asked_id, _required(waiting, self._bench.sealer.seal(json.dumps(asdict(waiting)))))
+
+
+def _required(waiting: Waiting, state: str) -> Json:
+    return {
+        "resultType": shapes.INPUT_REQUIRED,
+        "inputRequests": {waiting.name: waiting.asked},
+        "requestState": state,
+    }
 
 
 async def _honored(session: ServerSession, asked: Any) -> Json:
@@ -323,8 +338,8 @@ async def _cancelled(session: ServerSession, request_id: int) -> None:
     """Tell a server that nobody waits any more: that its client is gone says nothing to it."""
     params = {"requestId": request_id, "reason": "the client has left"}
     told = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}
-    with suppress(BackendError, asyncio.CancelledError):
-        await asyncio.shield(session.wire.tell(told, session.headers))
+    with suppress(BackendError):
+        await session.wire.tell(told, session.headers)
 
 
 def _token(message: Mapping[str, Any]) -> Any:
