@@ -104,13 +104,15 @@ class Wire:
 
     async def listen(self, headers: Headers) -> AsyncGenerator[Json, None]:
         """Yield what a server says by itself, until it ends that; nothing where it never does."""
-        async with self._got(headers) as response:
-            if response.status_code >= _REFUSED or not _is_stream(response):
-                return
-            async with aclosing(_messages(response, _Patience(None))) as messages:
-                async for _, said in messages:
-                    if said:
-                        yield said
+        async with self.listening(headers) as messages:
+            async for said in messages:
+                yield said
+
+    @asynccontextmanager
+    async def listening(self, headers: Headers) -> AsyncIterator[AsyncIterator[Json]]:
+        """Listen to what a server says by itself: nothing is missed that it says from then on."""
+        async with self._got(headers) as response, aclosing(_spoken(response)) as messages:
+            yield messages
 
     async def end(self, headers: Headers) -> None:
         """Say that a session is over; what the server makes of that changes nothing."""
@@ -189,6 +191,15 @@ class _Patience:
 def is_answer(message: Any) -> bool:
     """Tell an answer from requests and notifications."""
     return isinstance(message, dict) and "method" not in message and ("result" in message or "error" in message)
+
+
+async def _spoken(response: Any) -> AsyncGenerator[Json, None]:
+    if response.status_code >= _REFUSED or not _is_stream(response):
+        return
+    async with aclosing(_messages(response, _Patience(None))) as messages:
+        async for _, said in messages:
+            if said:
+                yield said
 
 
 def _answers(message: Json, asked_id: Any) -> bool:

@@ -198,6 +198,8 @@ class Downward:
             async with session.wire.listening(session.headers) as heard:
                 acknowledged = {"jsonrpc": "2.0", "method": "notifications/subscriptions/acknowledged"}
                 yield shapes.subscribed({**acknowledged, "params": {"notifications": honored}}, asked_id)
+                if not honored:
+                    await asyncio.Event().wait()  # for the client to leave: nothing will come
                 async for each in heard:
                     if "id" in each:
                         await self._heard(session, each)
