@@ -16,11 +16,11 @@ class Conversation(Protocol):
         """Return what the server says of itself: the result of `initialize` or `server/discover`."""
         ...
 
-    def ask(self, message: Json, mirrored: Headers) -> AsyncGenerator[Json, None]:
+    def ask(self, message: Json, headers: Headers) -> AsyncGenerator[Json, None]:
         """Send a request and yield what comes of it: notifications, requests to the client, and last its answer.
 
-        `mirrored` are the headers that repeat arguments of a tool (`Mcp-Param-*`), for servers that want them. Whoever
-        stops listening cancels the request.
+        `headers` go with it: those that hooks add, and those that repeat arguments of a tool (`Mcp-Param-*`), for
+        servers that want them; names in lower case. Whoever stops listening cancels the request.
         """
         ...
 

@@ -18,6 +18,7 @@ from routeiq_plugin.mcp.relay.mailbox import Mailbox
 from routeiq_plugin.mcp.relay.relay import Relay
 from routeiq_plugin.mcp.relay.routes import relay_routes
 from routeiq_plugin.mcp.relay.tickets import Tickets
+from routeiq_plugin.mcp.relay.translating import Translating
 from routeiq_plugin.outbound import Clients
 from routeiq_plugin.store.engine import Database
 from routeiq_plugin.store.feed import Change, Resync
@@ -36,7 +37,9 @@ class RelayFeature:
         self._store: Final = RelayStore(database, sealer)
         self.mailbox: Final = Mailbox(self._store)
         self.sessions: Final = ClientSessions(self._store, self.mailbox)
-        self.relay: Final = Relay(plane, Carrier(clients), Tickets(sealer))
+        carrier, tickets = Carrier(clients), Tickets(sealer)
+        self.translating: Final = Translating(plane, carrier, tickets, self.sessions, sealer)
+        self.relay: Final = Relay(plane, carrier, tickets, self.translating)
 
     def routers(self) -> Sequence[APIRouter]:
         """Build the routes."""
@@ -46,6 +49,7 @@ class RelayFeature:
         """Forget sessions and letters that have expired, until cancelled."""
         while True:
             await asyncio.sleep(PRUNE_SECONDS)
+            self.translating.sweep()
             try:
                 await self._store.prune(datetime.now(UTC))
             except Unavailable as away:
@@ -57,4 +61,5 @@ class RelayFeature:
 
     async def aclose(self) -> None:
         """Stop; call it before clients and database are closed."""
+        await self.translating.aclose()
         await self.mailbox.aclose()

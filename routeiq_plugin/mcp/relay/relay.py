@@ -32,13 +32,15 @@ from routeiq_plugin.mcp.plane import DataPlane
 from routeiq_plugin.mcp.relay.answers import Relayed
 from routeiq_plugin.mcp.relay.carrier import PARAMETERS, SESSION, Carrier, passed_on
 from routeiq_plugin.mcp.relay.events import events, message_of, with_message
-from routeiq_plugin.mcp.relay.governance import Cancelling, ListedTools, Rule, Untouched, rule_on
+from routeiq_plugin.mcp.relay.generations import Generation
+from routeiq_plugin.mcp.relay.governance import Cancelling, ListedTools, Rule, Ruling, Untouched, rule_on
 from routeiq_plugin.mcp.relay.messages import require_message
 from routeiq_plugin.mcp.relay.origins import require_origin
 from routeiq_plugin.mcp.relay.responses import refused, rpc_error
 from routeiq_plugin.mcp.relay.resumption import EventNames
 from routeiq_plugin.mcp.relay.silence import UNBOUNDED, Questions, Silence
 from routeiq_plugin.mcp.relay.tickets import MARK, Tickets
+from routeiq_plugin.mcp.relay.translating import Translating
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +56,8 @@ _OVERRIDDEN: Final = ("tool_name_to_display_name", "tool_name_to_description")
 _FAREWELL_SECONDS: Final = 5.0
 """Longest time to tell a server that nobody waits any more."""
 _OK: Final = 200
+_MISUNDERSTOOD: Final = frozenset(range(400, 500)) - {401, 403, 408, 413, 429}
+"""Statuses of servers that may not know the client's version."""
 _FAILED: Final = 400
 
 Json = dict[str, Any]
@@ -62,10 +66,11 @@ Json = dict[str, Any]
 class Relay:
     """Serves the MCP endpoint of each server of ours that speaks streamable HTTP; one per worker."""
 
-    def __init__(self, plane: DataPlane, carrier: Carrier, tickets: Tickets) -> None:
+    def __init__(self, plane: DataPlane, carrier: Carrier, tickets: Tickets, translating: Translating) -> None:
         self._plane = plane
         self._carrier = carrier
         self._tickets = tickets
+        self._translating = translating
         self._questions = Questions()
 
     async def serve(self, name: str, request: Request) -> Response:
@@ -89,16 +94,30 @@ class Relay:
         try:
             if request.method == "POST":
                 message = require_message(request.scope.get(BODY, b""), asked.incoming)
-            return await self._carried(asked, request, server, message)
+            return await self._answered(asked, request, server, message)
         except LoginRequired:
             raise
         except (RouteIQError, HTTPException) as error:
             return refused(_id(message), error)
 
-    async def _carried(self, asked: Asked, request: Request, server: Server, message: Any) -> Response:
-        headers = passed_on(asked.incoming)
+    async def _answered(self, asked: Asked, request: Request, server: Server, message: Any) -> Response:
+        """Pass the request on, or translate it where client and server are known to share no version."""
         given = asked.incoming.get(SESSION)
-        session = "" if given is None else self._tickets.read(server, asked.caller, given).session
+        ticket = None if given is None else self._tickets.read(server, asked.caller, given)
+        if ticket is not None and ticket.is_own:
+            endpoint = await self._translating.endpoint()
+            return await endpoint.in_session(asked, request, server, message, ticket.session)
+        if _opens(request, message) and self._translating.speaks(server, Generation.SESSIONS) is False:
+            begun = await (await self._translating.endpoint()).begin(asked, server, message)
+            if begun is not None:
+                return begun
+        if _is_stateless(request, message) and self._translating.speaks(server, Generation.STATELESS) is False:
+            endpoint = await self._translating.endpoint()
+            return await endpoint.without_session(asked, request, server, message)
+        return await self._carried(asked, request, server, message, "" if ticket is None else ticket.session)
+
+    async def _carried(self, asked: Asked, request: Request, server: Server, message: Any, session: str) -> Response:
+        headers = passed_on(asked.incoming)
         headers |= {SESSION: session} if session else {}
         last_event = asked.incoming.get(_LAST_EVENT)
         # A result that is sent again would come past the hooks that judge results.
@@ -106,14 +125,21 @@ class Relay:
             headers[_LAST_EVENT] = EventNames(session).opened(last_event)
         credential = await self._plane.offers.credential(asked, server)
         seconds = self._patience(request, server, message)
-        rule, body = await self._ruled(asked, request, server, message, headers)
+        ruling = await self._ruled(asked, request, server, message)
+        rule, body = ruling.rule, self._body(request, ruling, headers)
         if session and (asked_id := _id(message)) is not None:
             rule = Cancelling(rule, partial(self._cancel, server, credential, dict(headers), asked_id))
         try:
             response = await self._carrier.send(request.method, server, credential, headers, body, seconds=seconds)
             if _opens(request, message) and response.status_code >= _FAILED:
                 await response.aclose()
-                raise LeaveToStock  # it may speak another generation only, between which LiteLLM's client translates
+                begun = await (await self._translating.endpoint()).begin(asked, server, message)
+                if begun is None:
+                    raise LeaveToStock
+                return begun
+            if await self._is_misunderstood(asked, request, server, message, response):
+                endpoint = await self._translating.endpoint()
+                return await endpoint.under(rule, asked, server, ruling.message, dict(ruling.headers))
         except BaseException as error:
             await rule.aclose(error)
             raise
@@ -122,8 +148,8 @@ class Relay:
         if _opens(request, message):
             session = response.headers.get(SESSION, "")
             back[SESSION] = self._tickets.issue(server, asked.caller, session)
-        elif given is not None and SESSION in response.headers:
-            back[SESSION] = given
+        elif SESSION in asked.incoming and SESSION in response.headers:
+            back[SESSION] = asked.incoming[SESSION]
         place = f"{server.server_id} {session}"
         self._questions.answered(place, message)
         exchange = _Exchange(response, rule, Silence(seconds, place, self._questions))
@@ -154,25 +180,40 @@ class Relay:
             return None
         return self._plane.sessions.policy.seconds(server)
 
-    async def _ruled(
-        self, asked: Asked, request: Request, server: Server, message: Any, headers: dict[str, str]
-    ) -> tuple[Rule, bytes | None]:
-        """Find what applies to the answer, and what is sent: the client's own bytes, unless a hook changed them."""
-        body: bytes | None = request.scope.get(BODY) if request.method == "POST" else None
+    async def _is_misunderstood(
+        self, asked: Asked, request: Request, server: Server, message: Any, response: Any
+    ) -> bool:
+        """Tell whether the server needs a session that this client does not have; then its response is closed."""
+        if not _is_stateless(request, message) or _id(message) is None:
+            return False
+        if _says(message, "server/discover") and response.status_code == _OK:
+            is_refused = '"error"' in (await response.aread()).decode("utf-8", "replace")
+        else:
+            is_refused = response.status_code in _MISUNDERSTOOD
+        if not is_refused:
+            return False
+        await response.aread()
+        return await (await self._translating.endpoint()).is_misunderstood(asked, server, message)
+
+    async def _ruled(self, asked: Asked, request: Request, server: Server, message: Any) -> Ruling:
+        """Find what applies to the answer, and to the message where there is one."""
         if request.method == "GET":
-            return ListedTools(self._plane.tools, asked, server), body
+            return Ruling(ListedTools(self._plane.tools, asked, server), {})
         if not isinstance(message, dict):
-            return Untouched(), body
-        ruling = await rule_on(self._plane.tools, asked, request, server, message)
+            return Ruling(Untouched(), {})
+        return await rule_on(self._plane.tools, asked, request, server, message)
+
+    def _body(self, request: Request, ruling: Ruling, headers: dict[str, str]) -> bytes | None:
+        """Return what is sent: the client's own bytes, unless a hook changed them; `headers` follow."""
         headers |= ruling.headers
         if not ruling.is_changed:
-            return ruling.rule, body
+            return request.scope.get(BODY) if request.method == "POST" else None
         if ruling.has_new_arguments:
             for name in [each for each in headers if each.startswith(PARAMETERS)]:
                 del headers[name]
         if "mcp-name" in headers:
             headers["mcp-name"] = ruling.message["params"]["name"]
-        return ruling.rule, json.dumps(ruling.message).encode()
+        return json.dumps(ruling.message).encode()
 
 
 class _Exchange:

@@ -25,6 +25,8 @@ class Ticket:
     """The upstream's `Mcp-Session-Id`, '' for a server that gives none."""
     place: str
     owner: str
+    is_own: bool = False
+    """The session is the gateway's: `session` names it in the store."""
 
 
 class Tickets:
@@ -33,9 +35,9 @@ class Tickets:
     def __init__(self, sealer: Sealer) -> None:
         self._sealer = sealer
 
-    def issue(self, server: Server, caller: Caller, session: str) -> str:
-        """Return the id that the client gets for the server's own."""
-        told = [session, _place(server), _owner(caller)]
+    def issue(self, server: Server, caller: Caller, session: str, *, is_own: bool = False) -> str:
+        """Return the id that the client gets for the server's own, or for one that the gateway keeps."""
+        told = [session, _place(server), owner_of(caller), is_own]
         return MARK + self._sealer.seal(json.dumps(told, separators=(",", ":")))
 
     def read(self, server: Server, caller: Caller, given: str) -> Ticket:
@@ -46,7 +48,7 @@ class Tickets:
             ticket = Ticket(*json.loads(self._sealer.open(given.removeprefix(MARK))))
         except (CannotOpen, ValueError, TypeError):
             raise NotFound("Session not found") from None
-        if ticket.place != _place(server) or ticket.owner != _owner(caller):
+        if ticket.place != _place(server) or ticket.owner != owner_of(caller):
             raise NotFound("Session not found")
         return ticket
 
@@ -55,7 +57,8 @@ def _place(server: Server) -> str:
     return _digest(server.server_id, server.url or "")
 
 
-def _owner(caller: Caller) -> str:
+def owner_of(caller: Caller) -> str:
+    """Name a caller: what is one's is never another's."""
     return _digest(caller.key_hash, caller.user_id or "", caller.team_id or "")
 
 

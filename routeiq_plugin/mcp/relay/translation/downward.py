@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from routeiq_plugin.errors import BackendError, BackendTimeout, CannotOpen, InvalidRequest
+from routeiq_plugin.mcp.relay.carrier import PARAMETERS
 from routeiq_plugin.mcp.relay.conversation import Headers
 from routeiq_plugin.mcp.relay.facts import Facts
 from routeiq_plugin.mcp.relay.mailbox import Mailbox
@@ -71,7 +72,7 @@ class Downward:
         """Return the server's word on itself as a result of `server/discover`."""
         return shapes.discovered((await self._session()).introduction)
 
-    async def ask(self, message: Json, mirrored: Headers) -> AsyncGenerator[Json, None]:
+    async def ask(self, message: Json, headers: Headers) -> AsyncGenerator[Json, None]:
         """Send a request; what the server asks back ends it as `input_required`, until the client repeats it."""
         method, params = message["method"], message.get("params") or {}
         if method == "server/discover":
@@ -82,16 +83,16 @@ class Downward:
         elif isinstance(params.get("requestState"), str):
             stream = self._continued(message["id"], params)
         else:
-            stream = self._begun(message)
+            stream = self._begun(message, {name: headers[name] for name in headers if not name.startswith(PARAMETERS)})
         async with aclosing(stream):
             async for each in stream:
                 yield shapes.completed(method, each) if is_answer(each) else each
 
     # Requests
 
-    async def _begun(self, message: Json) -> AsyncGenerator[Json, None]:
+    async def _begun(self, message: Json, headers: Headers) -> AsyncGenerator[Json, None]:
         exchange = Exchange(self._bench, self._owner, message["id"])
-        said, is_ours = self._sent(message), True
+        said, is_ours = self._sent(message, headers), True
         try:
             async for each in said:
                 if isinstance(each, Question):
@@ -103,21 +104,23 @@ class Downward:
             if is_ours:
                 await said.aclose()
 
-    async def _sent(self, message: Json) -> AsyncGenerator[Json | Question, None]:
+    async def _sent(self, message: Json, headers: Headers) -> AsyncGenerator[Json | Question, None]:
         """Send on the client's session, and once more on a new one where the server has forgotten it."""
         session = await self._session()
         try:
-            async with aclosing(self._said(session, message)) as said:
+            async with aclosing(self._said(session, message, headers)) as said:
                 async for each in said:
                     yield each
             return
         except SessionLost:
             self._bench.sessions.lost(session)
-        async with aclosing(self._said(await self._session(), message)) as said:
+        async with aclosing(self._said(await self._session(), message, headers)) as said:
             async for each in said:
                 yield each
 
-    async def _said(self, session: ServerSession, message: Json) -> AsyncGenerator[Json | Question, None]:
+    async def _said(
+        self, session: ServerSession, message: Json, headers: Headers
+    ) -> AsyncGenerator[Json | Question, None]:
         await self._set_level(session)
         own_id = next(session.ids)
         sent = {**shapes.bare(message), "id": own_id}
@@ -127,7 +130,7 @@ class Downward:
         session.in_flight += 1
         is_over = False
         try:
-            async with aclosing(session.wire.ask(sent, session.headers)) as said:
+            async with aclosing(session.wire.ask(sent, {**headers, **session.headers})) as said:
                 async for each in said:
                     is_over = is_answer(each)
                     if is_over:

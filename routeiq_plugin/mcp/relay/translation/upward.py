@@ -46,7 +46,7 @@ class Upward:
             raise BackendError("the MCP server does not say what it offers")
         return shapes.initialized(found, facts.version)
 
-    async def ask(self, message: Json, mirrored: Headers) -> AsyncGenerator[Json, None]:
+    async def ask(self, message: Json, headers: Headers) -> AsyncGenerator[Json, None]:
         """Send a request, and ask the client what the server wants to know before it answers."""
         method = message["method"]
         own = self._own(method)
@@ -56,7 +56,7 @@ class Upward:
         sent = shapes.enveloped(message, self._session.state.facts)
         for _ in range(MOST_ROUNDS):
             answer: Json = {}
-            async with aclosing(self._wire.ask(sent, {**mirrored, **shapes.routing_headers(sent)})) as said:
+            async with aclosing(self._wire.ask(sent, {**headers, **shapes.routing_headers(sent)})) as said:
                 async for each in said:
                     if is_answer(each):
                         answer = each
