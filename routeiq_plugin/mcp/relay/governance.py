@@ -83,6 +83,20 @@ class ListedTools(Untouched):
         return None if len(kept) == len(listed) else {**message, "result": {**message["result"], "tools": kept}}
 
 
+class Instructed(Untouched):
+    """Puts the operator's instructions in the place of the server's own, as LiteLLM does."""
+
+    def __init__(self, instructions: str) -> None:
+        self._instructions = instructions
+
+    async def answered(self, message: Json) -> Json | None:
+        """Change what a server says of itself."""
+        result = message.get("result")
+        if not isinstance(result, Mapping):
+            return None
+        return {**message, "result": {**result, "instructions": self._instructions}}
+
+
 class GovernedCall:
     """One call of a tool: `begin` runs what comes before it, `answered` what comes after."""
 

@@ -35,7 +35,7 @@ from routeiq_plugin.mcp.plane import DataPlane
 from routeiq_plugin.mcp.relay.answers import Relayed
 from routeiq_plugin.mcp.relay.carrier import PARAMETERS, SESSION, Carrier, passed_on
 from routeiq_plugin.mcp.relay.events import events, message_of, with_message
-from routeiq_plugin.mcp.relay.governance import Cancelling, GovernedCall, ListedTools, Rule, Untouched
+from routeiq_plugin.mcp.relay.governance import Cancelling, GovernedCall, Instructed, ListedTools, Rule, Untouched
 from routeiq_plugin.mcp.relay.messages import require_message
 from routeiq_plugin.mcp.relay.origins import require_origin
 from routeiq_plugin.mcp.relay.resumption import EventNames
@@ -51,6 +51,7 @@ _VERSION: Final = "mcp-protocol-version"
 _META_VERSION: Final = "io.modelcontextprotocol/protocolVersion"
 _STATELESS_SINCE: Final = "2026-07-28"
 _EVENTS: Final = "text/event-stream"
+_INTRODUCTIONS: Final = ("initialize", "server/discover")
 _LAST_EVENT: Final = "last-event-id"
 _BACK: Final = ("content-type", "cache-control", "allow", "retry-after", _VERSION)
 _OF_THE_SESSION: Final = (SESSION, _VERSION, "accept")
@@ -166,8 +167,7 @@ class Relay:
         tools = self._plane.tools
         body: bytes | None = request.scope.get(BODY) if request.method == "POST" else None
         if not _says(message, "tools/call"):
-            listed = request.method == "GET" or _says(message, "tools/list")
-            return (ListedTools(tools, asked, server) if listed else Untouched()), body
+            return self._light_rule(asked, request, server, message), body
         params = message.get("params")
         call = ToolCall.read(params)
         target = await tools.on_server(asked, server, call.name)
@@ -182,6 +182,15 @@ class Relay:
             headers["mcp-name"] = target.tool.name
         changed = {**params, "name": target.tool.name, "arguments": governed.arguments}
         return governed, json.dumps({**message, "params": changed}).encode()
+
+    def _light_rule(self, asked: Asked, request: Request, server: Server, message: Any) -> Rule:
+        """Find what applies to an answer that is no tool's."""
+        if request.method == "GET" or _says(message, "tools/list"):
+            return ListedTools(self._plane.tools, asked, server)
+        instructions = str(server.fields.get("instructions") or "").strip()
+        if instructions and any(_says(message, each) for each in _INTRODUCTIONS):
+            return Instructed(instructions)
+        return Untouched()
 
 
 class _Exchange:
