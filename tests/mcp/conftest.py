@@ -48,9 +48,9 @@ def furnished(tmp_path_factory: pytest.TempPathFactory, postgres_url: str, upstr
 
 @pytest.fixture(scope="session")
 def relaying(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
-    """A proxy of two workers with the relay on and a model that uses tools; shared: register servers of your own."""
+    """A proxy of two workers with a model that uses tools; shared: register servers of your own."""
     workdir, port = tmp_path_factory.mktemp("relaying"), processes.free_port()
-    own = {"public_url": f"http://127.0.0.1:{port}", "mcp": {"relay": True}}
+    own = {"public_url": f"http://127.0.0.1:{port}"}
     with serving(ToolUser()) as model:
         config = merge(PLUGIN_CONFIG, {"routeiq": own, "model_list": [model.deployment]})
         with running_proxy(workdir, config=config, workers=2, port=port) as running:

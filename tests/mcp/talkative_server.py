@@ -22,7 +22,7 @@ class Answer(BaseModel):
 
 def build() -> MCPServer[Any]:
     """Build a server that shows pictures, reports, samples and asks."""
-    server: MCPServer[Any] = MCPServer("talkative", log_level="WARNING")
+    server: MCPServer[Any] = MCPServer("talkative", instructions="Talk.", log_level="WARNING")
 
     @server.tool()
     def picture() -> list[ImageContent | TextContent]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+from mcp import MCPError
 
 from tests.mcp import servers
 from tests.mcp.conftest import Create
@@ -27,9 +28,16 @@ def agreed(gateway: Proxy, client: httpx.Client, made: dict[str, Any], tools: se
     assert at_mcp == expected
     if name is None:
         assert made["server_id"] not in listed
-    else:
-        assert servers.mcp_tools(gateway, at=f"/mcp/{name}") == expected
-        assert servers.mcp_tools(gateway, at=f"/{name}/mcp") == expected
+        return
+    for at in (f"/mcp/{name}", f"/{name}/mcp"):
+        if made["transport"] != "http":
+            assert servers.mcp_tools(gateway, at=at) == expected
+        elif tools:  # the relay, where tools have the server's own names
+            assert servers.mcp_tools(gateway, at=at) == tools
+        else:
+            unreachable = pytest.RaisesExc(MCPError, match="could not be reached")
+            with pytest.RaisesGroup(unreachable, flatten_subgroups=True):
+                servers.mcp_tools(gateway, at=at)
 
 
 def test_after_every_write_all_of_litellm_sees_the_same(

@@ -1,4 +1,4 @@
-"""The MCP endpoint of one server with `routeiq.mcp.relay`: the official client, both generations, two workers."""
+"""The MCP endpoint of one server, carried to that server: the official client, both generations, two workers."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import mcp_types as types
 import pytest
 from mcp import Client, MCPError
 
+from tests.conftest import PLUGIN_CONFIG, ProxyFactory
 from tests.mcp import servers
 from tests.mcp.relayed import Relayed
-from tests.support.proxy import Proxy
+from tests.support.proxy import Proxy, merge
 
 pytestmark = pytest.mark.requirement("MCP-21")
 
@@ -140,3 +141,35 @@ def test_a_page_of_the_internet_does_not_reach_a_gateway_on_this_machine(world: 
         assert client.post(world.path, json=INITIALIZE, headers=evil).status_code == 403
         near = {"Origin": f"http://localhost:{world.proxy.port}"}
         assert client.post(world.path, json=INITIALIZE, headers=near).status_code == 200
+
+
+def test_a_client_without_a_session_is_served_as_on_stock(world: World) -> None:
+    """LiteLLM answers each message by itself, also of a client that never shook hands."""
+    with world.proxy.client(world.key(), headers=ACCEPT) as client:
+        for path in (world.path, f"/{world.server['server_name']}/mcp"):
+            answer = client.post(path, json={"jsonrpc": "2.0", "id": 1, "method": "tools/list"})
+            assert answer.status_code == 200, answer.text
+            assert f'"{world.server["server_name"]}-picture"' in answer.text
+
+
+@BOTH
+def test_the_operator_s_instructions_stand_in_the_place_of_the_server_s(world: World, mode: str) -> None:
+    async def use(client: Client) -> str | None:
+        return client.instructions
+
+    with world.proxy.client() as admin:
+        instructed = servers.created(admin, url=world.server["url"], instructions="Ask nicely.")
+    assert World(world.proxy, instructed).run(mode, use) == "Ask nicely."
+    assert world.run(mode, use) == "Talk."
+
+
+def test_without_the_relay_litellm_answers(own_proxy: ProxyFactory, world: World) -> None:
+    off = merge(PLUGIN_CONFIG, {"routeiq": {"mcp": {"relay": False}}})
+    with own_proxy(config=off) as proxy, proxy.client() as admin:
+        made = servers.created(admin, "talkative", world.server["url"])
+        for at in ("/mcp/talkative", "/talkative/mcp"):
+            assert "talkative-picture" in servers.mcp_tools(proxy, at=at)
+        with proxy.client(World(proxy, made).key(), headers=ACCEPT) as client:
+            opened = client.post("/mcp/talkative", json=INITIALIZE)
+        assert opened.status_code == 200, opened.text
+        assert not opened.headers.get("mcp-session-id", "").startswith("routeiq.")

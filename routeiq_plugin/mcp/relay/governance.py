@@ -21,6 +21,7 @@ from routeiq_plugin.mcp.tools import Target, ToolCall, Tools
 
 Json = dict[str, Any]
 COMPLETE: Final = "complete"
+INTRODUCTIONS: Final = frozenset({"initialize", "server/discover"})
 
 
 class Rule(Protocol):
@@ -82,6 +83,20 @@ class ListedTools(Untouched):
             return None
         kept = await self._tools.usable(self._asked, self._server, listed)
         return None if len(kept) == len(listed) else {**message, "result": {**message["result"], "tools": kept}}
+
+
+class Instructed(Untouched):
+    """Puts the operator's instructions in the place of the server's own, as LiteLLM does."""
+
+    def __init__(self, instructions: str) -> None:
+        self._instructions = instructions
+
+    async def answered(self, message: Json) -> Json | None:
+        """Change what a server says of itself."""
+        result = message.get("result")
+        if not isinstance(result, Mapping):
+            return None
+        return {**message, "result": {**result, "instructions": self._instructions}}
 
 
 class GovernedCall:
@@ -168,6 +183,11 @@ class GovernedCall:
         self._tools.finished(self._target.server, self._outcome, time.monotonic() - self._began)
 
 
+def instructions_of(server: Server) -> str:
+    """Return the operator's own instructions for a server's users, '' for none."""
+    return str(server.fields.get("instructions") or "").strip()
+
+
 @dataclass(frozen=True, slots=True)
 class Ruling:
     """What applies to one message, and how it goes on to the server."""
@@ -188,6 +208,8 @@ async def rule_on(tools: Tools, asked: Asked, request: Request, server: Server, 
     method = message.get("method")
     if method == "tools/list":
         return Ruling(ListedTools(tools, asked, server), message)
+    if method in INTRODUCTIONS and (instructions := instructions_of(server)):
+        return Ruling(Instructed(instructions), message)
     if method != "tools/call":
         return Ruling(Untouched(), message)
     params = message.get("params")

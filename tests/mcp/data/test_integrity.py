@@ -67,7 +67,7 @@ def test_a_changed_definition_is_flagged(
 @pytest.fixture(scope="module")
 def pinning(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     """A proxy that holds back what was not approved, with two workers."""
-    config = merge(CONFIG, {"routeiq": {"mcp": {"pin_tools": True, "relay": True}}})
+    config = merge(CONFIG, {"routeiq": {"mcp": {"pin_tools": True}}})
     workdir = recorded(tmp_path_factory.mktemp("pinning"))
     with running_proxy(workdir, config=config) as running:
         yield running

@@ -114,7 +114,7 @@ async def test_after_the_answer_the_server_s_time_begins_anew(bounded: Bounded) 
     user, (server, relayed) = User(), bounded(Speaks.SESSIONS, "answered")
     user.decides.set()
     async with relayed.connected(elicitation_callback=user.elicit) as asked:
-        await is_timed_out(asked, "ask_and_wait", NEVER)
+        await is_timed_out(asked, "ask", NEVER)
     assert user.asked.is_set()
     assert await asyncio.to_thread(lambda: server.backend.cancelled(at_least=1)) == 1
 

@@ -94,17 +94,13 @@ def build(options: Options, state: State) -> MCPServer:
         return gate
 
     @server.tool()
-    async def ask(ctx: Context) -> str:
-        """Asks the user."""
+    async def ask(ctx: Context, gate: str | None = None) -> str:
+        """Asks the user, and may then wait until the test lets it go."""
         state.calls["ask"] += 1
         answer = await ctx.elicit("Are you sure?", Confirmation)
+        if gate is not None:
+            await wait(gate)
         return str(answer)
-
-    @server.tool()
-    async def ask_and_wait(gate: str, ctx: Context) -> str:
-        """Asks the user, and then waits until the test lets it go."""
-        await ctx.elicit("Are you sure?", Confirmation)
-        return await wait(gate)
 
     @server.tool()
     def huge() -> str:

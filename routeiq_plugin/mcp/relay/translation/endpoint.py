@@ -18,7 +18,7 @@ from routeiq_plugin.mcp.relay.carrier import SESSION, Carrier
 from routeiq_plugin.mcp.relay.client_sessions import ClientSession, ClientSessions
 from routeiq_plugin.mcp.relay.facts import Facts
 from routeiq_plugin.mcp.relay.generations import Generation, Generations
-from routeiq_plugin.mcp.relay.governance import Rule, rule_on
+from routeiq_plugin.mcp.relay.governance import Rule, instructions_of, rule_on
 from routeiq_plugin.mcp.relay.responses import governed, listening, respond
 from routeiq_plugin.mcp.relay.streams import unless_cancelled
 from routeiq_plugin.mcp.relay.tickets import Tickets, owner_of
@@ -66,7 +66,10 @@ class TranslatingEndpoint:
             return None
         self._generations.learn(server, Generation.SESSIONS, speaks=False)
         session = await self._sessions.begin(facts)
-        answer = {"jsonrpc": "2.0", "id": message.get("id"), "result": shapes.initialized(found, facts.version)}
+        result = shapes.initialized(found, facts.version)
+        if instructions := instructions_of(server):
+            result["instructions"] = instructions
+        answer = {"jsonrpc": "2.0", "id": message.get("id"), "result": result}
         ticket = self._tickets.issue(server, asked.caller, session.name, is_own=True)
         return JSONResponse(answer, headers={SESSION: ticket})
 
