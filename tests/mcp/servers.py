@@ -97,11 +97,11 @@ def server(
 
 
 @contextmanager
-def module_server(module: str) -> Iterator[str]:
-    """Run `python -m MODULE PORT` until the end of the block; gives the URL of its MCP endpoint."""
+def module_server(module: str, *arguments: str) -> Iterator[str]:
+    """Run `python -m MODULE PORT ARGUMENTS` until the end of the block; gives the URL of its MCP endpoint."""
     port = processes.free_port()
     process = subprocess.Popen(
-        [sys.executable, "-m", module, str(port)],
+        [sys.executable, "-m", module, str(port), *arguments],
         cwd=processes.REPOSITORY,
         env=processes.clean_environment(),
         stdin=subprocess.DEVNULL,

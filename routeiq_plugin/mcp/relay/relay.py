@@ -139,7 +139,7 @@ class Relay:
                 return begun
             if await self._is_misunderstood(asked, request, server, message, response):
                 endpoint = await self._translating.endpoint()
-                return await endpoint.under(rule, asked, server, ruling.message, dict(ruling.headers))
+                return await endpoint.under(ruling, asked, server, message)
         except BaseException as error:
             await rule.aclose(error)
             raise

@@ -75,9 +75,14 @@ async def respond(exchange: governed, headers: Mapping[str, str], *, has_statuse
     if first is not None and is_answer(first):
         await said.aclose()
         await exchange.aclose()
-        status = _STATUSES.get((first.get("error") or {}).get("code", 0), _OK) if has_statuses else _OK
-        return JSONResponse(first, status, dict(headers))
+        return answer(first, headers) if has_statuses else JSONResponse(first, _OK, dict(headers))
     return _stream(_events(first, said), headers, exchange.aclose)
+
+
+def answer(message: Json, headers: Mapping[str, str] | None = None) -> Response:
+    """Answer a request of 2026-07-28 with one message, whose error gives the status."""
+    status = _STATUSES.get((message.get("error") or {}).get("code", 0), _OK)
+    return JSONResponse(message, status, dict(headers or {}))
 
 
 def listening(messages: AsyncGenerator[Json, None], headers: Mapping[str, str]) -> Response:

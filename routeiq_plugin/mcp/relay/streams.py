@@ -45,3 +45,28 @@ async def unless_cancelled(cancelled: asyncio.Future[Any], stream: AsyncGenerato
             yield each
     if cancelled.done() and not cancelled.cancelled():
         raise Cancelled
+
+
+async def merged(stream: AsyncGenerator[T, None], others: asyncio.Queue[T | None]) -> AsyncGenerator[T, None]:
+    """Yield what a stream brings, and what comes into a queue meanwhile, until the stream is over."""
+    following: asyncio.Future[T | None] = asyncio.ensure_future(anext(stream, None))
+    other = asyncio.ensure_future(others.get())
+    try:
+        while True:
+            waits: set[asyncio.Future[Any]] = {following, other}
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            if other.done():
+                beside, other = other.result(), asyncio.ensure_future(others.get())
+                if beside is not None:
+                    yield beside
+                continue
+            item = following.result()
+            if item is None:
+                return
+            following = asyncio.ensure_future(anext(stream, None))
+            yield item
+    finally:
+        for each in (following, other):
+            each.cancel()
+        await asyncio.gather(following, other, return_exceptions=True)
+        await stream.aclose()

@@ -105,14 +105,22 @@ class Wire:
     async def listen(self, headers: Headers) -> AsyncGenerator[Json, None]:
         """Yield what a server says by itself, until it ends that; nothing where it never does."""
         async with self.listening(headers) as messages:
-            async for said in messages:
-                yield said
+            if messages is not None:
+                async for said in messages:
+                    yield said
 
     @asynccontextmanager
-    async def listening(self, headers: Headers) -> AsyncIterator[AsyncIterator[Json]]:
-        """Listen to what a server says by itself: nothing is missed that it says from then on."""
-        async with self._got(headers) as response, aclosing(_spoken(response)) as messages:
-            yield messages
+    async def listening(self, headers: Headers) -> AsyncIterator[AsyncIterator[Json] | None]:
+        """Listen to what a server says by itself: nothing is missed that it says from then on.
+
+        None where it says nothing by itself. Raises `BackendError` where it cannot be reached.
+        """
+        async with self._got(headers) as response:
+            if response.status_code >= _REFUSED or not _is_stream(response):
+                yield None
+                return
+            async with aclosing(_spoken(response)) as messages:
+                yield messages
 
     async def end(self, headers: Headers) -> None:
         """Say that a session is over; what the server makes of that changes nothing."""
@@ -194,8 +202,6 @@ def is_answer(message: Any) -> bool:
 
 
 async def _spoken(response: Any) -> AsyncGenerator[Json, None]:
-    if response.status_code >= _REFUSED or not _is_stream(response):
-        return
     async with aclosing(_messages(response, _Patience(None))) as messages:
         async for _, said in messages:
             if said:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pytest
 
 from tests.mcp import servers
+from tests.mcp.conformance.reference.generations import SESSIONS, STATELESS
 from tests.mcp.conformance.shim import shim
 from tests.mcp.conformance.suite import CannotInstallError, Suite, install
 from tests.mcp.relayed import Relayed
@@ -33,6 +34,21 @@ def through_gateway(relayed: Relayed) -> Iterator[str]:
     """URL of the relay for a client that cannot send a key."""
     with shim(relayed.proxy.port, relayed.key()) as port:
         yield f"http://127.0.0.1:{port}{relayed.path}"
+
+
+@pytest.fixture(scope="package")
+def translated(relaying: Proxy) -> Iterator[Mapping[str, Relayed]]:
+    """The reference server as two that speak one generation each, at the same proxy; by generation."""
+    module = "tests.mcp.conformance.reference"
+    with (
+        servers.module_server(module, SESSIONS) as with_sessions,
+        servers.module_server(module, STATELESS) as stateless,
+        relaying.client() as client,
+    ):
+        yield {
+            SESSIONS: Relayed(relaying, servers.created(client, "with_sessions", with_sessions)),
+            STATELESS: Relayed(relaying, servers.created(client, "stateless", stateless)),
+        }
 
 
 @pytest.fixture(scope="package")

@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 import secrets
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import asdict, dataclass
 from typing import Any, Final
@@ -16,9 +16,10 @@ from routeiq_plugin.mcp.relay.carrier import PARAMETERS
 from routeiq_plugin.mcp.relay.conversation import Headers
 from routeiq_plugin.mcp.relay.facts import Facts
 from routeiq_plugin.mcp.relay.mailbox import Mailbox
+from routeiq_plugin.mcp.relay.streams import merged
 from routeiq_plugin.mcp.relay.translation import shapes
 from routeiq_plugin.mcp.relay.translation.parking import PARKED_SECONDS, Parking
-from routeiq_plugin.mcp.relay.translation.server_sessions import ServerSession, ServerSessions, opened
+from routeiq_plugin.mcp.relay.translation.server_sessions import ServerSession, ServerSessions
 from routeiq_plugin.mcp.relay.wire import SessionLost, Wire, is_answer
 from routeiq_plugin.store.sealing import Sealer
 
@@ -127,11 +128,11 @@ class Downward:
         token = _token(sent)
         if token is not None:
             sent["params"]["_meta"] = {**sent["params"]["_meta"], "progressToken": own_id}
-        session.in_flight += 1
         is_over = False
         try:
-            async with aclosing(session.wire.ask(sent, {**headers, **session.headers})) as said:
-                async for each in said:
+            asking = session.wire.ask(sent, {**headers, **session.headers})
+            with session.request() as beside:
+                async for each in merged(asking, beside):
                     is_over = is_answer(each)
                     if is_over:
                         yield {**each, "id": message["id"]}
@@ -145,7 +146,6 @@ class Downward:
             is_over = True
             raise
         finally:
-            session.in_flight -= 1
             if not is_over:
                 await asyncio.shield(_cancelled(session, own_id))
 
@@ -192,25 +192,20 @@ class Downward:
     # Subscriptions
 
     async def _subscribed(self, asked_id: Any, params: Mapping[str, Any]) -> AsyncGenerator[Json, None]:
-        """Listen on a session of its own: what others subscribe to must not come here, nor end with this."""
-        session = await opened(self._wire, self._facts)
-        try:
-            honored = await _honored(session, params.get("notifications"))
+        """Listen on the client's own session, where its calls may change what is told of."""
+        session = await self._session()
+        honored, uris = _honored(session, params.get("notifications"))
+        async with session.listening(uris) as (heard, granted):
+            honored |= {"resourceSubscriptions": list(granted)} if granted else {}
+            acknowledged = {"jsonrpc": "2.0", "method": "notifications/subscriptions/acknowledged"}
+            yield shapes.subscribed({**acknowledged, "params": {"notifications": honored}}, asked_id)
+            if not honored:
+                await asyncio.Event().wait()  # for the client to leave: nothing will come
             wanted = {method for name, (_, method) in _LISTS.items() if honored.get(name)}
-            wanted |= {"notifications/resources/updated"} if honored.get("resourceSubscriptions") else set()
-            async with session.wire.listening(session.headers) as heard:
-                acknowledged = {"jsonrpc": "2.0", "method": "notifications/subscriptions/acknowledged"}
-                yield shapes.subscribed({**acknowledged, "params": {"notifications": honored}}, asked_id)
-                if not honored:
-                    await asyncio.Event().wait()  # for the client to leave: nothing will come
-                async for each in heard:
-                    if "id" in each:
-                        await self._heard(session, each)
-                    elif each.get("method") in wanted:
-                        yield shapes.subscribed(each, asked_id)
-            yield shapes.subscribed_result(asked_id)
-        finally:
-            await session.wire.end(session.headers)
+            while (each := await heard.get()) is not None:
+                if each.get("method") in wanted or _updated(each) in granted:
+                    yield shapes.subscribed(each, asked_id)
+        yield shapes.subscribed_result(asked_id)
 
     # Sessions
 
@@ -317,8 +312,8 @@ def _required(waiting: Waiting, state: str) -> Json:
     }
 
 
-async def _honored(session: ServerSession, asked: Any) -> Json:
-    """Subscribe to what the server can tell of, and return that."""
+def _honored(session: ServerSession, asked: Any) -> tuple[Json, Sequence[str]]:
+    """Choose what the server can tell of: kinds of lists, and resources."""
     wanted: Mapping[str, Any] = asked if isinstance(asked, Mapping) else {}
     capabilities = session.introduction.get("capabilities") or {}
     honored: Json = {
@@ -328,15 +323,14 @@ async def _honored(session: ServerSession, asked: Any) -> Json:
     }
     uris = wanted.get("resourceSubscriptions")
     if not isinstance(uris, list) or not (capabilities.get("resources") or {}).get("subscribe"):
-        return honored
-    granted = [uri for uri in uris if isinstance(uri, str) and await _is_subscribed(session, uri)]
-    return honored | ({"resourceSubscriptions": granted} if granted else {})
+        return honored, ()
+    return honored, [uri for uri in uris if isinstance(uri, str)]
 
 
-async def _is_subscribed(session: ServerSession, uri: str) -> bool:
-    asked = {"jsonrpc": "2.0", "id": next(session.ids), "method": "resources/subscribe", "params": {"uri": uri}}
-    reply = await session.wire.once(asked, session.headers)
-    return isinstance(reply.message, dict) and "result" in reply.message
+def _updated(notification: Json) -> Any:
+    if notification.get("method") != "notifications/resources/updated":
+        return None
+    return (notification.get("params") or {}).get("uri")
 
 
 async def _cancelled(session: ServerSession, request_id: int) -> None:

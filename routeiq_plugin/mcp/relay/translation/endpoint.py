@@ -18,12 +18,13 @@ from routeiq_plugin.mcp.relay.carrier import SESSION, Carrier
 from routeiq_plugin.mcp.relay.client_sessions import ClientSession, ClientSessions
 from routeiq_plugin.mcp.relay.facts import Facts
 from routeiq_plugin.mcp.relay.generations import Generation, Generations
-from routeiq_plugin.mcp.relay.governance import Rule, instructions_of, rule_on
-from routeiq_plugin.mcp.relay.responses import governed, listening, respond
+from routeiq_plugin.mcp.relay.governance import Ruling, instructions_of, rule_on
+from routeiq_plugin.mcp.relay.responses import answer, governed, listening, respond
 from routeiq_plugin.mcp.relay.streams import unless_cancelled
 from routeiq_plugin.mcp.relay.tickets import Tickets, owner_of
 from routeiq_plugin.mcp.relay.translation import shapes
 from routeiq_plugin.mcp.relay.translation.downward import Bench, Downward, Owner
+from routeiq_plugin.mcp.relay.translation.inbound import mismatch, rejection
 from routeiq_plugin.mcp.relay.translation.mirroring import mirrored
 from routeiq_plugin.mcp.relay.translation.upward import Upward, discovered
 from routeiq_plugin.mcp.relay.wire import Wire
@@ -69,9 +70,8 @@ class TranslatingEndpoint:
         result = shapes.initialized(found, facts.version)
         if instructions := instructions_of(server):
             result["instructions"] = instructions
-        answer = {"jsonrpc": "2.0", "id": message.get("id"), "result": result}
         ticket = self._tickets.issue(server, asked.caller, session.name, is_own=True)
-        return JSONResponse(answer, headers={SESSION: ticket})
+        return JSONResponse({"jsonrpc": "2.0", "id": message.get("id"), "result": result}, headers={SESSION: ticket})
 
     async def in_session(self, asked: Asked, request: Request, server: Server, message: Any, name: str) -> Response:
         """Answer one request of a session that the gateway keeps."""
@@ -118,18 +118,25 @@ class TranslatingEndpoint:
         """Answer one request of a client of 2026-07-28 to a server that needs a session."""
         if "id" not in message or "method" not in message:
             return Response(status_code=_ACCEPTED)
+        if (rejected := rejection(message, asked.incoming)) is not None:
+            return answer(rejected)
         ruling = await rule_on(self._plane.tools, asked, request, server, message)
-        return await self.under(ruling.rule, asked, server, ruling.message, dict(ruling.headers))
+        return await self.under(ruling, asked, server, message)
 
-    async def under(self, rule: Rule, asked: Asked, server: Server, message: Json, headers: dict[str, str]) -> Response:
-        """Answer a request for which the rule is known; `headers` are those that hooks add."""
-        try:
-            downward = await self._downward(asked, server, Facts.of_request(message.get("params")))
-        except BaseException as error:
-            await rule.aclose(error)
-            raise
-        exchange = governed(downward.ask(message, headers), rule, message["id"])
+    async def under(self, ruling: Ruling, asked: Asked, server: Server, message: Json) -> Response:
+        """Answer a request for which a rule has begun."""
+        exchange = governed(self._said(ruling, asked, server, message), ruling.rule, message["id"])
         return await respond(exchange, {}, has_statuses=True)
+
+    async def _said(self, ruling: Ruling, asked: Asked, server: Server, message: Json) -> AsyncGenerator[Json, None]:
+        refused = rejection(message, asked.incoming) or mismatch(message, ruling.tool, asked.incoming)
+        if refused is not None:
+            yield refused
+            return
+        downward = await self._downward(asked, server, Facts.of_request(message.get("params")))
+        async with aclosing(downward.ask(ruling.message, ruling.headers)) as said:
+            async for each in said:
+                yield each
 
     async def _downward(self, asked: Asked, server: Server, facts: Facts) -> Downward:
         credential = await self._plane.offers.credential(asked, server)

@@ -6,10 +6,11 @@ import asyncio
 import hashlib
 import itertools
 import json
+import logging
 import time
-from collections import OrderedDict
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections import Counter, OrderedDict
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, Final
 
 from routeiq_plugin.errors import BackendError, Unavailable
@@ -22,22 +23,120 @@ IDLE_SECONDS: Final = 300.0
 AGE_SECONDS: Final = 3600.0
 MOST_SESSIONS: Final = 500
 """Of one worker; the one that is idle for the longest makes room."""
+_AGAIN_SECONDS: Final = 1.0
+"""Before a stream that the server ended is opened again."""
+_ASKED: Final = ("sampling", "elicitation", "roots")
+
+logger = logging.getLogger(__name__)
 
 Json = dict[str, Any]
+Heard = asyncio.Queue[Json | None]
+"""What a server says beside its answers; None where nothing will come any more."""
 
 
-@dataclass(slots=True)
 class ServerSession:
     """One session; requests of one client side by side are told apart by ids that are ours."""
 
-    wire: Wire
-    headers: Mapping[str, str]
-    introduction: Json
-    opened_at: float
-    used_at: float
-    in_flight: int = 0
-    level: str | None = None
-    ids: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
+    def __init__(self, wire: Wire, headers: Mapping[str, str], introduction: Json, *, may_ask: bool) -> None:
+        """`may_ask` says that the client can be asked, which servers also do beside their answers."""
+        self.wire = wire
+        self.headers = headers
+        self.introduction = introduction
+        self.opened_at = self.used_at = time.monotonic()
+        self.level: str | None = None
+        self.ids = itertools.count(1)
+        self._may_ask = may_ask
+        self._requests: list[Heard] = []
+        self._listeners: list[Heard] = []
+        self._subscribed: Counter[str] = Counter()
+        self._stream: asyncio.Task[None] | None = None
+        self._is_open = asyncio.Event()
+
+    @property
+    def is_used(self) -> bool:
+        """Tell whether somebody waits for something."""
+        return bool(self._requests or self._listeners)
+
+    @contextmanager
+    def request(self) -> Iterator[Heard]:
+        """Count a request, and give what the server says beside its answer: the latest request hears it."""
+        heard: Heard = asyncio.Queue()
+        self._requests.append(heard)
+        if self._may_ask:
+            self._open()
+        try:
+            yield heard
+        finally:
+            self._requests.remove(heard)
+            self.used_at = time.monotonic()
+
+    @asynccontextmanager
+    async def listening(self, uris: Sequence[str]) -> AsyncIterator[tuple[Heard, Sequence[str]]]:
+        """Give what the server says by itself from now on, and for which of the resources; None ends it."""
+        heard: Heard = asyncio.Queue()
+        self._listeners.append(heard)
+        granted: list[str] = []
+        try:
+            self._open()
+            await self._is_open.wait()
+            for uri in uris:
+                if self._subscribed[uri] or await self._is_done("resources/subscribe", uri):
+                    self._subscribed[uri] += 1
+                    granted.append(uri)
+            yield heard, granted
+        finally:
+            self._listeners.remove(heard)
+            self.used_at = time.monotonic()
+            await asyncio.shield(self._unsubscribe(granted))
+
+    async def aclose(self) -> None:
+        """End it at the server."""
+        if self._stream is not None:
+            self._stream.cancel()
+            await asyncio.gather(self._stream, return_exceptions=True)
+        await self.wire.end(self.headers)
+
+    def _open(self) -> None:
+        if self._stream is None or self._stream.done():
+            self._is_open.clear()
+            self._stream = asyncio.get_running_loop().create_task(self._listen())
+
+    async def _listen(self) -> None:
+        try:
+            while await self._heard_all():
+                await asyncio.sleep(_AGAIN_SECONDS)
+        except BackendError as ended:
+            logger.debug("routeiq: an MCP server's own stream ended (%s)", ended)
+        finally:
+            self._is_open.set()
+            for each in self._listeners:
+                each.put_nowait(None)
+
+    async def _heard_all(self) -> bool:
+        """Spread what one stream brings; False where the server has none."""
+        async with self.wire.listening(self.headers) as said:
+            self._is_open.set()
+            if said is None:
+                return False
+            async for each in said:
+                if "id" not in each:
+                    for listener in self._listeners:
+                        listener.put_nowait(each)
+                if self._requests:
+                    self._requests[-1].put_nowait(each)
+        return True
+
+    async def _unsubscribe(self, uris: Sequence[str]) -> None:
+        for uri in uris:
+            self._subscribed[uri] -= 1
+            if not self._subscribed[uri]:
+                with suppress(BackendError):
+                    await self._is_done("resources/unsubscribe", uri)
+
+    async def _is_done(self, method: str, uri: str) -> bool:
+        asked = {"jsonrpc": "2.0", "id": next(self.ids), "method": method, "params": {"uri": uri}}
+        reply = await self.wire.once(asked, self.headers)
+        return isinstance(reply.message, dict) and "result" in reply.message
 
 
 class ServerSessions:
@@ -77,7 +176,7 @@ class ServerSessions:
         """Close one session, if it is there."""
         session = _result(self._pool.pop(key, None))
         if session is not None:
-            task = asyncio.get_running_loop().create_task(session.wire.end(session.headers))
+            task = asyncio.get_running_loop().create_task(session.aclose())
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
 
@@ -93,7 +192,7 @@ class ServerSessions:
             return
         for key, task in self._pool.items():
             session = _result(task)
-            if session is not None and not session.in_flight:
+            if session is not None and not session.is_used:
                 self.forget(key)
                 return
         raise Unavailable("too many sessions with MCP servers are in use")
@@ -108,8 +207,7 @@ async def opened(wire: Wire, facts: Facts) -> ServerSession:
     given = reply.headers.get(SESSION)
     headers = {VERSION: result["protocolVersion"]} | ({SESSION: given} if given else {})
     await wire.tell({"jsonrpc": "2.0", "method": "notifications/initialized"}, headers)
-    now = time.monotonic()
-    return ServerSession(wire, headers, result, now, now)
+    return ServerSession(wire, headers, result, may_ask=any(name in facts.capabilities for name in _ASKED))
 
 
 def _key(wire: Wire, owner: str, identity: str, facts: Facts) -> str:
@@ -122,7 +220,7 @@ def _is_over(task: asyncio.Task[ServerSession], now: float) -> bool:
     session = _result(task)
     if session is None or now - session.opened_at > AGE_SECONDS:
         return True
-    return not session.in_flight and now - session.used_at > IDLE_SECONDS
+    return not session.is_used and now - session.used_at > IDLE_SECONDS
 
 
 def _result(task: asyncio.Task[ServerSession] | None) -> ServerSession | None:

@@ -8,7 +8,6 @@ from mcp.shared.exceptions import MCPError
 from mcp_types import (
     MISSING_REQUIRED_CLIENT_CAPABILITY,
     CallToolRequestParams,
-    CallToolResult,
     ClientCapabilities,
     CreateMessageRequest,
     CreateMessageRequestParams,
@@ -29,10 +28,8 @@ from mcp_types import (
     TextContent,
 )
 
-from tests.mcp.conformance.reference.parts import Context, Tools, said, text_of
+from tests.mcp.conformance.reference.parts import Answer, Context, Tools, said, text_of
 from tests.mcp.conformance.reference.schemas import text
-
-Answer = CallToolResult | InputRequiredResult
 
 
 def _form(message: str, schema: dict[str, Any]) -> ElicitRequest:
@@ -139,7 +136,7 @@ TOOLS: Final[Tools] = {
 }
 
 
-def prompt(params: GetPromptRequestParams) -> GetPromptResult | InputRequiredResult:
+async def prompt(context: Context, params: GetPromptRequestParams) -> GetPromptResult | InputRequiredResult:
     """Answer `test_input_required_result_prompt`."""
     filled = _filled(params.input_responses, "user_context")
     if filled is None:

@@ -37,7 +37,7 @@ from starlette.applications import Starlette
 
 from tests.mcp.conformance.reference import contents, rounds, talking
 from tests.mcp.conformance.reference.changes import Changes
-from tests.mcp.conformance.reference.parts import Context, Tools
+from tests.mcp.conformance.reference.parts import Context, Tools, answered, answered_in_words
 from tests.mcp.conformance.reference.schemas import NOTHING, TAKES
 
 NAME: Final = "conformance_reference"
@@ -98,7 +98,7 @@ def build() -> Starlette:
     async def call_tool(context: Context, params: CallToolRequestParams) -> CallToolResult | InputRequiredResult:
         if params.name not in tools:
             raise MCPError(code=INVALID_PARAMS, message=f"no tool is named {params.name!r}")
-        return await tools[params.name](context, params)
+        return await answered_in_words(context, params, tools[params.name])
 
     server = Reference(
         NAME,
@@ -139,7 +139,8 @@ async def _prompts(context: Context, params: PaginatedRequestParams | None) -> L
 
 async def _prompt(context: Context, params: GetPromptRequestParams) -> GetPromptResult | InputRequiredResult:
     if params.name == "test_input_required_result_prompt":
-        return rounds.prompt(params)
+        prompted: GetPromptResult | InputRequiredResult = await answered(context, params, rounds.prompt)
+        return prompted
     return contents.prompt(params.name, params.arguments or {})
 
 

@@ -6,12 +6,27 @@ import asyncio
 import json
 from typing import Any, Final
 
-from mcp.shared.exceptions import MCPError
-from mcp_types import CallToolRequestParams, CallToolResult, SamplingMessage, TextContent
+from mcp_types import (
+    CallToolRequestParams,
+    CallToolResult,
+    CreateMessageRequest,
+    CreateMessageRequestParams,
+    ElicitRequest,
+    ElicitRequestFormParams,
+    ElicitRequestURLParams,
+    ElicitResult,
+    InputRequiredResult,
+    ListRootsRequest,
+    ListRootsResult,
+    RequestParams,
+    SamplingMessage,
+    TextContent,
+)
 
-from tests.mcp.conformance.reference.parts import Context, Tools, said, text_of
+from tests.mcp.conformance.reference.parts import STATELESS, Answer, Context, Tools, said, text_of
 from tests.mcp.conformance.reference.schemas import WITH_DEFAULTS, WITH_ENUMS, text
 
+_QUESTION: Final = "question"
 _PAUSE: Final = 0.05
 """Seconds that the suite wants between two notifications."""
 
@@ -30,53 +45,56 @@ async def _progresses(context: Context, params: CallToolRequestParams) -> CallTo
     return said("Tool with progress executed successfully")
 
 
-async def _samples(context: Context, params: CallToolRequestParams) -> CallToolResult:
-    asked = str((params.arguments or {}).get("prompt"))
-    try:
-        heard = await context.session.create_message(
-            messages=[SamplingMessage(role="user", content=TextContent(type="text", text=asked))],
-            max_tokens=100,
-            related_request_id=context.request_id,
-        )
-    except MCPError as refused:
-        return said(f"Sampling error: {refused}", is_error=True)
-    return said(f"LLM response: {text_of(heard.content)}")
+async def _samples(context: Context, params: CallToolRequestParams) -> Answer:
+    heard = (params.input_responses or {}).get(_QUESTION)
+    if heard is not None:
+        return said(f"LLM response: {text_of(getattr(heard, 'content', None))}")
+    text = TextContent(type="text", text=str((params.arguments or {}).get("prompt")))
+    messages = [SamplingMessage(role="user", content=text)]
+    return _ask(CreateMessageRequest(params=CreateMessageRequestParams(messages=messages, max_tokens=100)))
 
 
-async def _elicits(context: Context, params: CallToolRequestParams) -> CallToolResult:
-    return await _filled(context, str((params.arguments or {}).get("message")), text("username", "email"))
+async def _elicits(context: Context, params: CallToolRequestParams) -> Answer:
+    return _filled(params, str((params.arguments or {}).get("message")), text("username", "email"))
 
 
-async def _elicits_defaults(context: Context, params: CallToolRequestParams) -> CallToolResult:
-    return await _filled(context, "Defaults of every type", WITH_DEFAULTS)
+async def _elicits_defaults(context: Context, params: CallToolRequestParams) -> Answer:
+    return _filled(params, "Defaults of every type", WITH_DEFAULTS)
 
 
-async def _elicits_choices(context: Context, params: CallToolRequestParams) -> CallToolResult:
-    return await _filled(context, "Choices of every kind", WITH_ENUMS)
+async def _elicits_choices(context: Context, params: CallToolRequestParams) -> Answer:
+    return _filled(params, "Choices of every kind", WITH_ENUMS)
 
 
-async def _filled(context: Context, message: str, form: dict[str, Any]) -> CallToolResult:
-    try:
-        heard = await context.session.elicit_form(message, form, related_request_id=context.request_id)
-    except MCPError as refused:
-        return said(f"Elicitation error: {refused}", is_error=True)
-    return said(f"User response: action={heard.action}, content={json.dumps(heard.content)}")
+def _filled(params: CallToolRequestParams, message: str, form: dict[str, Any]) -> Answer:
+    heard = (params.input_responses or {}).get(_QUESTION)
+    if isinstance(heard, ElicitResult):
+        return said(f"User response: action={heard.action}, content={json.dumps(heard.content)}")
+    return _ask(ElicitRequest(params=ElicitRequestFormParams(message=message, requested_schema=form)))
 
 
-async def _sends_elsewhere(context: Context, params: CallToolRequestParams) -> CallToolResult:
-    try:
-        heard = await context.session.elicit_url(
-            "Please log in", "https://login.example.com/", "elicitation-1", related_request_id=context.request_id
-        )
-    except MCPError as refused:
-        return said(f"Elicitation error: {refused}", is_error=True)
-    await context.session.send_elicit_complete("elicitation-1", related_request_id=context.request_id)
+async def _sends_elsewhere(context: Context, params: CallToolRequestParams) -> Answer:
+    heard = (params.input_responses or {}).get(_QUESTION)
+    if not isinstance(heard, ElicitResult):
+        url = "https://login.example.com/"
+        asked = ElicitRequestURLParams(message="Please log in", url=url, elicitation_id="elicitation-1")
+        return _ask(ElicitRequest(params=asked))
+    if context.protocol_version < STATELESS:
+        await context.session.send_elicit_complete("elicitation-1", related_request_id=context.request_id)
     return said(f"User response: action={heard.action}")
 
 
-async def _lists_roots(context: Context, params: CallToolRequestParams) -> CallToolResult:
-    roots = (await context.session.list_roots()).roots
-    return said(", ".join(str(each.uri) for each in roots))
+async def _lists_roots(context: Context, params: CallToolRequestParams) -> Answer:
+    heard: Any = (params.input_responses or {}).get(_QUESTION)
+    if context.protocol_version < STATELESS:
+        heard = await context.session.list_roots()  # on the session's own stream, not the call's
+    if not isinstance(heard, ListRootsResult):
+        return _ask(ListRootsRequest(params=RequestParams()))
+    return said(", ".join(str(each.uri) for each in heard.roots))
+
+
+def _ask(question: Any) -> InputRequiredResult:
+    return InputRequiredResult(input_requests={_QUESTION: question})
 
 
 async def _reconnects(context: Context, params: CallToolRequestParams) -> CallToolResult:
