@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
+from collections import defaultdict
 from typing import Any
 
 import uvicorn
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
-from mcp_types import ImageContent, SamplingMessage, TextContent
+from mcp.shared.message import ServerMessageMetadata
+from mcp_types import (
+    Annotations,
+    AudioContent,
+    CallToolResult,
+    EmbeddedResource,
+    EmptyResult,
+    ImageContent,
+    NotificationParams,
+    PingRequest,
+    ResourceLink,
+    SamplingMessage,
+    TextContent,
+    TextResourceContents,
+)
 from pydantic import BaseModel
 
 IMAGE = "iVBORw0KGgo="
+AUDIO = "UklGRiQAAABXQVZFZm10IBAAAAABAAEAQB8AAEAfAAABAAgAZGF0YQAAAAA="
 
 
 class Answer(BaseModel):
@@ -51,6 +68,27 @@ def build() -> MCPServer[Any]:
         return f"user: {said.action} {said.data.word if said.action == 'accept' else ''}"
 
     @server.tool()
+    async def ping_client(ctx: Context[Any, Any]) -> str:
+        """Ask the client whether it is there."""
+        related = ServerMessageMetadata(related_request_id=ctx.request_id)
+        await ctx.session.send_request(PingRequest(), EmptyResult, metadata=related)
+        return "there"
+
+    @server.tool()
+    async def log(ctx: Context[Any, Any]) -> str:
+        """Log loudly and quietly."""
+        await ctx.session.send_log_message("info", "loud", related_request_id=ctx.request_id)
+        await ctx.session.send_log_message("debug", "quiet", related_request_id=ctx.request_id)
+        return "logged"
+
+    _add_signals(server)
+
+    @server.tool(structured_output=False)
+    def everything() -> CallToolResult:
+        """Answer with every kind of content, and with what only programs read."""
+        return _everything()
+
+    @server.tool()
     def fails() -> str:
         """Fail."""
         raise RuntimeError("on purpose")
@@ -66,6 +104,64 @@ def build() -> MCPServer[Any]:
         return f"Greet {who}"
 
     return server
+
+
+def _add_signals(server: MCPServer[Any]) -> None:
+    """Add tools that tell, when it has happened, what reached the server besides calls."""
+    signals: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
+
+    @server.tool()
+    async def until(signal: str) -> str:
+        """Wait for a signal."""
+        await signals[signal].wait()
+        return signal
+
+    @server.tool()
+    async def work(name: str, ctx: Context[Any, Any]) -> str:
+        """Say that the work has begun, and work until it is cancelled."""
+        await ctx.report_progress(0, 1, name)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            signals[f"{name} cancelled"].set()
+        return "never"
+
+    @server.tool()
+    async def ask_until(signal: str, ctx: Context[Any, Any]) -> str:
+        """Ask the user, and withdraw the question at a signal."""
+        asking = asyncio.create_task(ctx.elicit("Well?", Answer))
+        await signals[signal].wait()
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        return "withdrawn"
+
+    @server.tool()
+    def give(signal: str) -> str:
+        """Give a signal."""
+        signals[signal].set()
+        return signal
+
+    async def roots_changed(context: Any, params: NotificationParams) -> None:
+        signals["roots changed"].set()
+
+    server._lowlevel_server.add_notification_handler(
+        "notifications/roots/list_changed", NotificationParams, roots_changed
+    )
+
+
+def _everything() -> CallToolResult:
+    embedded = TextResourceContents(uri="memo://a", mime_type="text/plain", text="ä\u2028 \U0001f600", _meta={"x/y": 1})
+    return CallToolResult(
+        content=[
+            TextContent(type="text", text="look", annotations=Annotations(audience=["user"], priority=0.5)),
+            ImageContent(type="image", data=IMAGE, mime_type="image/png", _meta={"x/of": "the image"}),
+            AudioContent(type="audio", data=AUDIO, mime_type="audio/wav"),
+            EmbeddedResource(type="resource", resource=embedded),
+            ResourceLink(type="resource_link", uri="memo://b", name="b", size=7),
+        ],
+        structured_content={"whole": 2**53 + 1, "part": 0.1, "none": None, "deep": [{"a": [1.0, True, ""]}]},
+        _meta={"x/trace": {"id": "7", "none": None}},
+    )
 
 
 def main() -> None:
