@@ -20,6 +20,8 @@ from routeiq_plugin.store.upserts import insert
 SESSIONS: Final = "mcp_session"
 """What followers call them."""
 LETTERS: Final = "mcp_letter"
+NEWS: Final = "mcp_news"
+"""What is told to all, and stored nowhere: the object is `{entry id} {word} {who tells it}`."""
 
 SESSION_LIFETIME: Final = timedelta(hours=24)
 """After that long without a request a session is forgotten."""
@@ -112,6 +114,11 @@ class RelayStore:
         async with self._database.tally() as opened:
             row: McpRelayRow | None = (await opened.exec(taken)).scalars().one_or_none()
         return None if row is None or row.expires_at <= now else dict(self._opened(row))
+
+    async def announce(self, name: str, word: str, teller: str) -> None:
+        """Tell a word to whoever follows what this name stands for."""
+        async with self._database.write() as unit:
+            unit.changed(NEWS, f"{entry_id(name)} {word} {teller}", "create")
 
     async def prune(self, now: datetime) -> int:
         """Forget what has expired, and return how many that were."""

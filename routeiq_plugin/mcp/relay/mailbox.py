@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 from routeiq_plugin.errors import CannotOpen, Unavailable
 from routeiq_plugin.store.feed import Change, Resync
-from routeiq_plugin.store.mcp_relay import LETTERS, SESSIONS, RelayStore, entry_id
+from routeiq_plugin.store.mcp_relay import LETTERS, NEWS, SESSIONS, RelayStore, entry_id
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +27,8 @@ class Mailbox:
         self._store = store
         self._waiting: dict[str, tuple[str, Letter]] = {}
         self._watching: dict[str, set[asyncio.Event]] = {}
+        self._tuned: dict[str, list[Callable[[str], None]]] = {}
+        self._teller = secrets.token_hex(8)
         self._fetching: set[asyncio.Task[None]] = set()
 
     @contextmanager
@@ -66,6 +69,22 @@ class Mailbox:
             if not watchers:
                 self._watching.pop(entry_id(session), None)
 
+    async def announce(self, name: str, word: str) -> None:
+        """Tell a word, without blanks in it, to those on other workers who are tuned to this name."""
+        await self._store.announce(name, word, self._teller)
+
+    @contextmanager
+    def tuned(self, name: str, hear: Callable[[str], None]) -> Iterator[None]:
+        """Hear what other workers announce."""
+        hearing = self._tuned.setdefault(entry_id(name), [])
+        hearing.append(hear)
+        try:
+            yield
+        finally:
+            hearing.remove(hear)
+            if not hearing:
+                self._tuned.pop(entry_id(name), None)
+
     def follow(self, news: Sequence[Change] | Resync) -> None:
         """Hear what workers have stored."""
         if isinstance(news, Resync):
@@ -76,12 +95,20 @@ class Mailbox:
             for change in news:
                 if change.kind == SESSIONS:
                     _set(self._watching.get(change.object_id, ()))
+                elif change.kind == NEWS:
+                    self._heard(change.object_id)
             ids = (change.object_id for change in news if change.kind == LETTERS)
             found = [self._waiting[each] for each in ids if each in self._waiting]
         for name, letter in found:
             task = asyncio.get_running_loop().create_task(self._fetch(name, letter))
             self._fetching.add(task)
             task.add_done_callback(self._fetching.discard)
+
+    def _heard(self, news: str) -> None:
+        entry, word, teller = news.split(" ")
+        if teller != self._teller:
+            for hear in list(self._tuned.get(entry, ())):
+                hear(word)
 
     async def aclose(self) -> None:
         """Stop fetching."""

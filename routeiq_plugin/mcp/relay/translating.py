@@ -57,7 +57,10 @@ class Translating:
             downward, sessions, parking = [await _loaded(name) for name in ("downward", "server_sessions", "parking")]
             if self._bench is None:
                 self._bench = downward.Bench(
-                    sessions.ServerSessions(), parking.Parking(), self._sessions.mailbox, self._sealer
+                    sessions.ServerSessions(self._sessions.mailbox),
+                    parking.Parking(),
+                    self._sessions.mailbox,
+                    self._sealer,
                 )
         return self._bench
 

@@ -37,17 +37,18 @@ def through_gateway(relayed: Relayed) -> Iterator[str]:
 
 
 @pytest.fixture(scope="package")
-def translated(relaying: Proxy) -> Iterator[Mapping[str, Relayed]]:
-    """The reference server as two that speak one generation each, at the same proxy; by generation."""
+def reference_servers(relayed: Relayed) -> Iterator[Mapping[str, Relayed]]:
+    """The reference server, and two that speak one generation each, at one proxy; by name."""
     module = "tests.mcp.conformance.reference"
     with (
         servers.module_server(module, SESSIONS) as with_sessions,
         servers.module_server(module, STATELESS) as stateless,
-        relaying.client() as client,
+        relayed.proxy.client() as client,
     ):
         yield {
-            SESSIONS: Relayed(relaying, servers.created(client, "with_sessions", with_sessions)),
-            STATELESS: Relayed(relaying, servers.created(client, "stateless", stateless)),
+            "reference": relayed,
+            "with_sessions": Relayed(relayed.proxy, servers.created(client, "with_sessions", with_sessions)),
+            "stateless": Relayed(relayed.proxy, servers.created(client, "stateless", stateless)),
         }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -18,9 +19,22 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::mcp.shared.exceptions.MCPDeprecationWarning"),
 ]
 
-BOTH = pytest.mark.parametrize("mode", ["legacy", "2026-07-28"])
+SESSIONS = pytest.mark.parametrize("server", ["reference", "stateless"])
+"""For a client with a session: a server that has them too, and one that has none."""
+STATELESS = pytest.mark.parametrize("server", ["reference", "with_sessions"])
+"""For a client without: a server that needs none, and one that does."""
+BOTH = pytest.mark.parametrize(
+    ("mode", "server"),
+    [("legacy", "reference"), ("legacy", "stateless"), ("2026-07-28", "reference"), ("2026-07-28", "with_sessions")],
+)
 ROUNDS = 3
 """Each says its part several times, so that both workers get to carry it."""
+
+
+@pytest.fixture
+def behind(server: str, reference_servers: Mapping[str, Relayed]) -> Relayed:
+    """The server that a test is about."""
+    return reference_servers[server]
 
 
 def _text(result: Any) -> str:
@@ -28,24 +42,26 @@ def _text(result: Any) -> str:
 
 
 @BOTH
-async def test_completion(relayed: Relayed, mode: str) -> None:
-    async with connected(relayed, Heard("a"), mode) as client:
+async def test_completion(behind: Relayed, mode: str) -> None:
+    async with connected(behind, Heard("a"), mode) as client:
         reference = PromptReference(name="test_prompt_with_arguments")
         completed = await client.complete(reference, {"name": "arg1", "value": "par"})
         assert completed.completion.values == ["paris", "park", "party"]
 
 
-async def test_logging_follows_the_level_and_the_call(relayed: Relayed) -> None:
+@SESSIONS
+async def test_logging_follows_the_level_and_the_call(behind: Relayed) -> None:
     heard = Heard("a")
-    async with connected(relayed, heard) as client:
+    async with connected(behind, heard) as client:
         await client.set_logging_level("debug")
         await client.call_tool("test_tool_with_logging", {})
         assert heard.logs == ["Tool execution started", "Tool processing data", "Tool execution completed"]
 
 
-async def test_roots_and_both_ways_to_ask_a_user(relayed: Relayed) -> None:
+@SESSIONS
+async def test_roots_and_both_ways_to_ask_a_user(behind: Relayed) -> None:
     heard = Heard("ada")
-    async with connected(relayed, heard) as client:
+    async with connected(behind, heard) as client:
         for _ in range(ROUNDS):
             assert _text(await client.call_tool("test_roots", {})) == "file:///ada"
             said = _text(await client.call_tool("test_elicitation", {"message": "Who?"}))
@@ -54,9 +70,10 @@ async def test_roots_and_both_ways_to_ask_a_user(relayed: Relayed) -> None:
     assert heard.asked == ["Who?", "Please log in"] * ROUNDS
 
 
-async def test_what_is_asked_in_an_answer_is_answered_in_the_next_call(relayed: Relayed) -> None:
+@STATELESS
+async def test_what_is_asked_in_an_answer_is_answered_in_the_next_call(behind: Relayed) -> None:
     heard = Heard("ada")
-    async with connected(relayed, heard, "2026-07-28") as client:
+    async with connected(behind, heard, "2026-07-28") as client:
         for _ in range(ROUNDS):
             assert _text(await client.call_tool("test_input_required_result_elicitation", {})) == "Hello, ada!"
             assert _text(await client.call_tool("test_input_required_result_sampling", {})) == "I am ada"
@@ -65,9 +82,10 @@ async def test_what_is_asked_in_an_answer_is_answered_in_the_next_call(relayed: 
             assert got.messages[0].content.text == "With context: ada"
 
 
-async def test_updates_of_a_resource_reach_its_subscribers(relayed: Relayed) -> None:
+@SESSIONS
+async def test_updates_of_a_resource_reach_its_subscribers(behind: Relayed) -> None:
     heard = Heard("a")
-    async with connected(relayed, heard) as client:
+    async with connected(behind, heard) as client:
         await heard.listens(client)
         await client.subscribe_resource(WATCHED)
         await client.call_tool("test_trigger_resource_update", {})
@@ -79,9 +97,10 @@ async def test_updates_of_a_resource_reach_its_subscribers(relayed: Relayed) -> 
         assert heard.updated == [WATCHED]
 
 
-async def test_a_listener_hears_what_it_asked_for(relayed: Relayed) -> None:
+@STATELESS
+async def test_a_listener_hears_what_it_asked_for(behind: Relayed) -> None:
     async with (
-        connected(relayed, Heard("a"), "2026-07-28") as client,
+        connected(behind, Heard("a"), "2026-07-28") as client,
         client.listen(tools_list_changed=True, resource_subscriptions=[WATCHED]) as stream,
         asyncio.timeout(HEARD_SECONDS),
     ):
@@ -92,7 +111,8 @@ async def test_a_listener_hears_what_it_asked_for(relayed: Relayed) -> None:
         assert await anext(aiter(stream)) == ToolsListChanged()
 
 
-async def test_a_client_whose_stream_is_closed_resumes_it(relayed: Relayed) -> None:
+@pytest.mark.parametrize("server", ["reference"])
+async def test_a_client_whose_stream_is_closed_resumes_it(behind: Relayed) -> None:
     """The server hangs up in the middle of the call; the SDK's client comes back with `Last-Event-ID`."""
-    async with connected(relayed, Heard("a")) as client:
+    async with connected(behind, Heard("a")) as client:
         assert _text(await client.call_tool("test_reconnection", {})) == "Reconnection test completed"

@@ -295,7 +295,7 @@ class Exchange:
         waiting = Waiting(
             name=f"question-{json.dumps(request['id'])}",
             question=request["id"],
-            asked={"method": request["method"], "params": request.get("params") or {}},
+            asked=shapes.asked(request),
             letter=letter,
             owner=self._owner.key,
             server_id=session.wire.server.server_id,

@@ -7,15 +7,18 @@ import hashlib
 import itertools
 import json
 import logging
+import math
 import time
 from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any, Final
 
 from routeiq_plugin.errors import BackendError, Unavailable
 from routeiq_plugin.mcp.relay.carrier import SESSION
 from routeiq_plugin.mcp.relay.facts import Facts
+from routeiq_plugin.mcp.relay.mailbox import Mailbox
 from routeiq_plugin.mcp.relay.translation import shapes
 from routeiq_plugin.mcp.relay.wire import VERSION, Wire
 
@@ -25,7 +28,10 @@ MOST_SESSIONS: Final = 500
 """Of one worker; the one that is idle for the longest makes room."""
 _AGAIN_SECONDS: Final = 1.0
 """Before a stream that the server ended is opened again."""
-_ASKED: Final = ("sampling", "elicitation", "roots")
+_QUIET_SECONDS: Final = 1.0
+"""Between two announcements of the same: a list that changes all the time is read often enough."""
+
+LISTS_CHANGED: Final = frozenset(f"notifications/{each}/list_changed" for each in ("tools", "prompts", "resources"))
 
 logger = logging.getLogger(__name__)
 
@@ -34,18 +40,26 @@ Heard = asyncio.Queue[Json | None]
 """What a server says beside its answers; None where nothing will come any more."""
 
 
+@dataclass(frozen=True, slots=True)
+class News:
+    """How the workers that serve one client tell each other of changed lists."""
+
+    mailbox: Mailbox
+    name: str
+
+
 class ServerSession:
     """One session; requests of one client side by side are told apart by ids that are ours."""
 
-    def __init__(self, wire: Wire, headers: Mapping[str, str], introduction: Json, *, may_ask: bool) -> None:
-        """`may_ask` says that the client can be asked, which servers also do beside their answers."""
+    def __init__(self, wire: Wire, headers: Mapping[str, str], introduction: Json, news: News) -> None:
         self.wire = wire
         self.headers = headers
         self.introduction = introduction
         self.opened_at = self.used_at = time.monotonic()
         self.level: str | None = None
         self.ids = itertools.count(1)
-        self._may_ask = may_ask
+        self._news = news
+        self._announced: dict[str, float] = {}
         self._requests: list[Heard] = []
         self._listeners: list[Heard] = []
         self._subscribed: Counter[str] = Counter()
@@ -62,8 +76,7 @@ class ServerSession:
         """Count a request, and give what the server says beside its answer: the latest request hears it."""
         heard: Heard = asyncio.Queue()
         self._requests.append(heard)
-        if self._may_ask:
-            self._open()
+        self._open()
         try:
             yield heard
         finally:
@@ -76,6 +89,10 @@ class ServerSession:
         heard: Heard = asyncio.Queue()
         self._listeners.append(heard)
         granted: list[str] = []
+
+        def announced(method: str) -> None:
+            heard.put_nowait({"jsonrpc": "2.0", "method": method})
+
         try:
             self._open()
             await self._is_open.wait()
@@ -83,7 +100,8 @@ class ServerSession:
                 if self._subscribed[uri] or await self._is_done("resources/subscribe", uri):
                     self._subscribed[uri] += 1
                     granted.append(uri)
-            yield heard, granted
+            with self._news.mailbox.tuned(self._news.name, announced):
+                yield heard, granted
         finally:
             self._listeners.remove(heard)
             self.used_at = time.monotonic()
@@ -120,11 +138,26 @@ class ServerSession:
                 return False
             async for each in said:
                 if "id" not in each:
-                    for listener in self._listeners:
-                        listener.put_nowait(each)
+                    self._tell(each)
+                    await self._announce(str(each.get("method")))
                 if self._requests:
                     self._requests[-1].put_nowait(each)
         return True
+
+    def _tell(self, notification: Json) -> None:
+        for listener in self._listeners:
+            listener.put_nowait(notification)
+
+    async def _announce(self, method: str) -> None:
+        """Tell other workers, whose sessions of this client may not be told: what many servers do."""
+        now = time.monotonic()
+        if method not in LISTS_CHANGED or now - self._announced.get(method, -math.inf) < _QUIET_SECONDS:
+            return
+        self._announced[method] = now
+        try:
+            await self._news.mailbox.announce(self._news.name, method)
+        except Unavailable as away:
+            logger.debug("routeiq: other workers do not hear of a changed list (%s)", away)
 
     async def _unsubscribe(self, uris: Sequence[str]) -> None:
         for uri in uris:
@@ -142,7 +175,8 @@ class ServerSession:
 class ServerSessions:
     """Opens and keeps them, by server, credential, client and what the client can do; one per worker."""
 
-    def __init__(self) -> None:
+    def __init__(self, mailbox: Mailbox) -> None:
+        self._mailbox = mailbox
         self._pool: OrderedDict[str, asyncio.Task[ServerSession]] = OrderedDict()
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -153,7 +187,9 @@ class ServerSessions:
         if known is None or (known.done() and _is_over(known, time.monotonic())):
             self.forget(key)
             self._make_room()
-            known = self._pool[key] = asyncio.get_running_loop().create_task(opened(wire, facts))
+            known = self._pool[key] = asyncio.get_running_loop().create_task(
+                _opened(wire, facts, News(self._mailbox, key))
+            )
             known.add_done_callback(_retrieved)
         self._pool.move_to_end(key)
         session = await asyncio.shield(known)
@@ -198,8 +234,7 @@ class ServerSessions:
         raise Unavailable("too many sessions with MCP servers are in use")
 
 
-async def opened(wire: Wire, facts: Facts) -> ServerSession:
-    """Begin a session; raises `BackendError` where the server does not."""
+async def _opened(wire: Wire, facts: Facts, news: News) -> ServerSession:
     reply = await wire.once(shapes.initialize(facts), {})
     result = (reply.message or {}).get("result")
     if not isinstance(result, dict) or not isinstance(result.get("protocolVersion"), str):
@@ -207,7 +242,7 @@ async def opened(wire: Wire, facts: Facts) -> ServerSession:
     given = reply.headers.get(SESSION)
     headers = {VERSION: result["protocolVersion"]} | ({SESSION: given} if given else {})
     await wire.tell({"jsonrpc": "2.0", "method": "notifications/initialized"}, headers)
-    return ServerSession(wire, headers, result, may_ask=any(name in facts.capabilities for name in _ASKED))
+    return ServerSession(wire, headers, result, news)
 
 
 def _key(wire: Wire, owner: str, identity: str, facts: Facts) -> str:

@@ -34,6 +34,7 @@ _OF_ROUNDS: Final = ("inputResponses", "requestState")
 _SESSION_CAPABILITIES: Final = frozenset({"tasks"})
 """What only sessions have (2025-11-25); neither side is told that the other can do it."""
 
+_ELICITATION: Final = "elicitation/create"
 _RESOURCE_NOT_FOUND: Final = -32002
 _INVALID_PARAMS: Final = -32602
 
@@ -90,6 +91,15 @@ def listening(capabilities: Mapping[str, Any], uris: list[str]) -> Json:
     return wanted | ({"resourceSubscriptions": uris} if uris else {})
 
 
+def question(request: Mapping[str, Any], own_id: str) -> Json:
+    """Return what a server asks in its answer as a request to the client."""
+    asked: Json = {"jsonrpc": "2.0", "id": own_id, **request}
+    params = request.get("params") or {}
+    if request.get("method") == _ELICITATION and params.get("mode") == "url":
+        asked["params"] = {"elicitationId": own_id, **params}
+    return asked
+
+
 def unsubscribed(notification: Json) -> Json:
     """Return what came on a subscription without its id."""
     params = dict(notification.get("params") or {})
@@ -129,6 +139,14 @@ def discovered(said: Mapping[str, Any]) -> Json:
         "_meta": {SERVER_INFO_META: said.get("serverInfo") or {}},
     }
     return found | ({"instructions": said["instructions"]} if said.get("instructions") else {})
+
+
+def asked(request: Json) -> Json:
+    """Return a server's request to the client as its answer asks it."""
+    params = dict(request.get("params") or {})
+    if request.get("method") == _ELICITATION:
+        params.pop("elicitationId", None)
+    return {"method": request["method"], "params": params}
 
 
 def completed(method: str, answer: Json) -> Json:

@@ -142,7 +142,7 @@ class Upward:
                 question = self._session.question()
                 waiting = self._sessions.mailbox.waiting(self._session.letter(question))
                 letters[name] = stack.enter_context(waiting)
-                yield {"jsonrpc": "2.0", "id": question, **request}
+                yield shapes.question(request, question)
             for name, letter in letters.items():
                 answers[name] = dict(await letter)
 
