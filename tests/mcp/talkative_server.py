@@ -1,4 +1,4 @@
-"""A real MCP server that talks back, as a process: `python -m tests.mcp.talkative_server PORT`."""
+"""A real MCP server that talks back, as a process: `python -m tests.mcp.talkative_server PORT [GENERATION]`."""
 
 from __future__ import annotations
 
@@ -26,6 +26,9 @@ from mcp_types import (
     TextResourceContents,
 )
 from pydantic import BaseModel
+from starlette.types import ASGIApp
+
+from tests.mcp.conformance.reference.generations import Only
 
 IMAGE = "iVBORw0KGgo="
 AUDIO = "UklGRiQAAABXQVZFZm10IBAAAAABAAEAQB8AAEAfAAABAAgAZGF0YQAAAAA="
@@ -166,7 +169,10 @@ def _everything() -> CallToolResult:
 
 def main() -> None:
     """Listen until killed."""
-    config = uvicorn.Config(build().streamable_http_app(), host="127.0.0.1", port=int(sys.argv[1]), log_level="warning")
+    app: ASGIApp = build().streamable_http_app()
+    if len(sys.argv) > 2:
+        app = Only(app, sys.argv[2])
+    config = uvicorn.Config(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="warning")
     uvicorn.Server(config).run()
 
 

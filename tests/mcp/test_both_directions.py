@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ import pytest
 from mcp import Client, MCPError
 
 from tests.mcp import servers
+from tests.mcp.conformance.reference.generations import SESSIONS, STATELESS
 from tests.mcp.relayed import Relayed
 from tests.support.proxy import Proxy
 
@@ -41,6 +42,22 @@ def talkative(relaying: Proxy) -> Iterator[Relayed]:
         yield Relayed(relaying, servers.created(client, url=url))
 
 
+@pytest.fixture(scope="module")
+def talkatives(relaying: Proxy, talkative: Relayed) -> Iterator[Mapping[str | None, Relayed]]:
+    """It, and two more that speak one generation each."""
+    module = "tests.mcp.talkative_server"
+    with (
+        servers.module_server(module, SESSIONS) as with_sessions,
+        servers.module_server(module, STATELESS) as stateless,
+        relaying.client() as client,
+    ):
+        yield {
+            None: talkative,
+            SESSIONS: Relayed(relaying, servers.created(client, url=with_sessions)),
+            STATELESS: Relayed(relaying, servers.created(client, url=stateless)),
+        }
+
+
 class Begun:
     """Hears the first report of progress."""
 
@@ -56,9 +73,14 @@ def _text(result: Any) -> str:
     return str(result.content[0].text)
 
 
-@BOTH
-async def test_a_call_that_its_client_cancels_is_cancelled_at_the_server(talkative: Relayed, mode: str) -> None:
-    """2025-11-25: by a notification of its own. 2026-07-28: by closing the stream."""
+@pytest.mark.parametrize(
+    ("mode", "generation"), [("legacy", None), ("legacy", STATELESS), ("2026-07-28", None), ("2026-07-28", SESSIONS)]
+)
+async def test_a_call_that_its_client_cancels_is_cancelled_at_the_server(
+    talkatives: Mapping[str | None, Relayed], mode: str, generation: str | None
+) -> None:
+    """2025-11-25: by a notification of its own. 2026-07-28: by closing the stream. Each as the server knows it."""
+    talkative = talkatives[generation]
     async with talkative.connected(mode) as client, asyncio.timeout(SECONDS):
         for number in range(ROUNDS):
             name, begun = f"{mode}-{number}", Begun()

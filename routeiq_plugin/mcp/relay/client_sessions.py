@@ -27,19 +27,24 @@ class State:
     facts: Facts
     subscriptions: tuple[str, ...] = ()
     """URIs of the resources whose changes the client wants to hear of."""
+    listeners: int = 0
+    """How many streams are open for what servers say by themselves."""
     servers: Mapping[str, Json] = field(default_factory=dict)
     """By server: how it is talked to, where that outlives a request."""
 
     @classmethod
     def restored(cls, stored: Mapping[str, Any]) -> State:
         """Read what `stored` was made of."""
-        return cls(Facts.restored(stored["facts"]), tuple(stored["subscriptions"]), stored["servers"])
+        return cls(
+            Facts.restored(stored["facts"]), tuple(stored["subscriptions"]), stored["listeners"], stored["servers"]
+        )
 
     def stored(self) -> Json:
         """Render for the store."""
         return {
             "facts": self.facts.stored(),
             "subscriptions": list(self.subscriptions),
+            "listeners": self.listeners,
             "servers": dict(self.servers),
         }
 
@@ -69,6 +74,15 @@ class ClientSession:
         """Name the letter that cancels a request of the client's."""
         return f"{self.name} cancel {json.dumps(request_id)}"
 
+    @property
+    def version(self) -> int:
+        """Of the state: it grows with each change."""
+        return self._stored.version
+
+    def followed(self, version: int) -> str:
+        """Name the letter that tells that what is listened for is what this version of the state says."""
+        return f"{self.name} follows {version}"
+
     async def subscribe(self, uri: str) -> None:
         """Remember that changes of a resource are wanted; raises `Conflict` where there are too many."""
 
@@ -84,6 +98,10 @@ class ClientSession:
         await self.change(
             lambda state: replace(state, subscriptions=tuple(each for each in state.subscriptions if each != uri))
         )
+
+    async def count_listener(self, count: int) -> None:
+        """Remember that a stream was opened (1) or ended (-1)."""
+        await self.change(lambda state: replace(state, listeners=max(0, state.listeners + count)))
 
     async def set_level(self, level: str) -> None:
         """Remember which log messages are wanted."""
@@ -116,7 +134,7 @@ class ClientSessions:
 
     async def begin(self, facts: Facts, servers: Mapping[str, Json] | None = None) -> ClientSession:
         """Store a new session."""
-        stored = StoredSession(secrets.token_urlsafe(24), State(facts, (), servers or {}).stored())
+        stored = StoredSession(secrets.token_urlsafe(24), State(facts, servers=servers or {}).stored())
         await self.store.begin(stored, datetime.now(UTC))
         return ClientSession(self, stored)
 

@@ -33,13 +33,14 @@ class Mailbox:
 
     @contextmanager
     def waiting(self, name: str) -> Iterator[Letter]:
-        """Wait for a letter from now on; two cannot wait under one name."""
+        """Wait for a letter from now on; of two that wait under one name the later has it."""
         letter: Letter = asyncio.get_running_loop().create_future()
         self._waiting[entry_id(name)] = (name, letter)
         try:
             yield letter
         finally:
-            del self._waiting[entry_id(name)]
+            if self._waiting.get(entry_id(name)) == (name, letter):
+                del self._waiting[entry_id(name)]
             letter.cancel()
 
     async def receive(self, name: str) -> Mapping[str, Any]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+from tests.mcp.conformance.shim import shim
 from tests.mcp.conformance.suite import REVISIONS, SCORED, Report, Revision, Suite
+from tests.mcp.relayed import Relayed
 
 pytestmark = pytest.mark.requirement("MCP-21")
 
@@ -32,6 +35,23 @@ def test_a_server_behind_the_gateway_passes_what_it_passes_alone(
         assert report.returncode == 0, report.text
         assert len(report.checks) >= SCORED[revision], report.text
     assert _outcome(behind) == _outcome(alone)
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(("name", "revision"), [("stateless", "2025-11-25"), ("with_sessions", "2026-07-28")])
+def test_a_server_of_one_generation_passes_in_the_other(
+    suite: Suite, reference_servers: Mapping[str, Relayed], name: str, revision: Revision, tmp_path: Path
+) -> None:
+    """Nothing but the gateway speaks what the suite does."""
+    behind = reference_servers[name]
+    expected = EXPECTED / f"expected-failures-{revision}-translated.yml"
+    with shim(behind.proxy.port, behind.key()) as port:
+        for attempt in range(ATTEMPTS):
+            report = suite.run(f"http://127.0.0.1:{port}{behind.path}", revision, tmp_path / str(attempt), expected)
+            if report.returncode == 0:
+                break
+    assert report.returncode == 0, report.text
+    assert len(report.checks) >= SCORED[revision], report.text
 
 
 def _outcome(report: Report) -> tuple[dict[str, list[str]], dict[str, int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import logging
 import secrets
@@ -181,7 +182,10 @@ class Downward:
 
     def _opened(self, state: str) -> Waiting:
         try:
-            told = json.loads(self._bench.sealer.open(state))
+            sealed, _, checksum = state.rpartition(".")
+            if checksum != _checksum(sealed):  # base64 has several spellings of the same bytes
+                raise CannotOpen
+            told = json.loads(self._bench.sealer.open(sealed))
             waiting = Waiting(**told)
         except (CannotOpen, ValueError, TypeError):
             raise InvalidRequest("params.requestState: not a state of this gateway, or damaged") from None
@@ -301,7 +305,12 @@ class Exchange:
             server_id=session.wire.server.server_id,
             headers=dict(session.headers),
         )
-        return _result(self._asked_id, _required(waiting, self._bench.sealer.seal(json.dumps(asdict(waiting)))))
+        sealed = self._bench.sealer.seal(json.dumps(asdict(waiting)))
+        return _result(self._asked_id, _required(waiting, f"{sealed}.{_checksum(sealed)}"))
+
+
+def _checksum(sealed: str) -> str:
+    return hashlib.sha256(sealed.encode()).hexdigest()[:16]
 
 
 def _required(waiting: Waiting, state: str) -> Json:

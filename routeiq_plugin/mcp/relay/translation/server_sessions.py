@@ -7,7 +7,6 @@ import hashlib
 import itertools
 import json
 import logging
-import math
 import time
 from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -28,8 +27,8 @@ MOST_SESSIONS: Final = 500
 """Of one worker; the one that is idle for the longest makes room."""
 _AGAIN_SECONDS: Final = 1.0
 """Before a stream that the server ended is opened again."""
-_QUIET_SECONDS: Final = 1.0
-"""Between two announcements of the same: a list that changes all the time is read often enough."""
+_GATHERED_SECONDS: Final = 0.1
+"""For so long changes of a list are gathered before other workers are told, once."""
 
 LISTS_CHANGED: Final = frozenset(f"notifications/{each}/list_changed" for each in ("tools", "prompts", "resources"))
 
@@ -59,7 +58,7 @@ class ServerSession:
         self.level: str | None = None
         self.ids = itertools.count(1)
         self._news = news
-        self._announced: dict[str, float] = {}
+        self._announcing: dict[str, asyncio.Task[None]] = {}
         self._requests: list[Heard] = []
         self._listeners: list[Heard] = []
         self._subscribed: Counter[str] = Counter()
@@ -109,9 +108,10 @@ class ServerSession:
 
     async def aclose(self) -> None:
         """End it at the server."""
-        if self._stream is not None:
-            self._stream.cancel()
-            await asyncio.gather(self._stream, return_exceptions=True)
+        ending = [*self._announcing.values(), *([] if self._stream is None else [self._stream])]
+        for task in ending:
+            task.cancel()
+        await asyncio.gather(*ending, return_exceptions=True)
         await self.wire.end(self.headers)
 
     def _open(self) -> None:
@@ -121,7 +121,9 @@ class ServerSession:
 
     async def _listen(self) -> None:
         try:
-            while await self._heard_all():
+            while True:
+                if not await self._heard_all():
+                    return
                 await asyncio.sleep(_AGAIN_SECONDS)
         except BackendError as ended:
             logger.debug("routeiq: an MCP server's own stream ended (%s)", ended)
@@ -139,7 +141,7 @@ class ServerSession:
             async for each in said:
                 if "id" not in each:
                     self._tell(each)
-                    await self._announce(str(each.get("method")))
+                    self._announce(str(each.get("method")))
                 if self._requests:
                     self._requests[-1].put_nowait(each)
         return True
@@ -148,13 +150,15 @@ class ServerSession:
         for listener in self._listeners:
             listener.put_nowait(notification)
 
-    async def _announce(self, method: str) -> None:
+    def _announce(self, method: str) -> None:
         """Tell other workers, whose sessions of this client may not be told: what many servers do."""
-        now = time.monotonic()
-        if method not in LISTS_CHANGED or now - self._announced.get(method, -math.inf) < _QUIET_SECONDS:
-            return
-        self._announced[method] = now
+        if method in LISTS_CHANGED and method not in self._announcing:
+            self._announcing[method] = asyncio.get_running_loop().create_task(self._announced(method))
+
+    async def _announced(self, method: str) -> None:
         try:
+            await asyncio.sleep(_GATHERED_SECONDS)
+            del self._announcing[method]  # what changes from now on is another piece of news
             await self._news.mailbox.announce(self._news.name, method)
         except Unavailable as away:
             logger.debug("routeiq: other workers do not hear of a changed list (%s)", away)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Iterator, Mapping
-from contextlib import ExitStack, aclosing
+from contextlib import ExitStack, aclosing, suppress
 from typing import Any, Final
 
-from routeiq_plugin.errors import BackendError
+from routeiq_plugin.errors import BackendError, NotFound
 from routeiq_plugin.mcp.relay.client_sessions import ClientSession, ClientSessions
 from routeiq_plugin.mcp.relay.conversation import Headers
 from routeiq_plugin.mcp.relay.facts import STATELESS, Facts
@@ -18,6 +18,8 @@ from routeiq_plugin.mcp.relay.wire import Wire, is_answer
 
 MOST_ROUNDS: Final = 100
 """How often a server may ask back in the course of one request."""
+_FOLLOWED_SECONDS: Final = 5.0
+"""How long an answer to `resources/subscribe` waits for the stream that brings the changes."""
 _PAUSE_SECONDS: Final = 0.25
 """Before a request is repeated to a server that asks nothing and only wants it repeated."""
 _AGAIN_SECONDS: Final = 1.0
@@ -37,6 +39,7 @@ class Upward:
         self._wire = wire
         self._sessions = sessions
         self._session = session
+        self._follows_version: int | None = None
 
     async def introduction(self) -> Json:
         """Return the server's word on itself as a result of `initialize`."""
@@ -87,6 +90,16 @@ class Upward:
     async def listen(self) -> AsyncGenerator[Json, None]:
         """Keep a subscription at the server that fits the session, until the session ends."""
         capabilities = ((await discovered(self._wire, self._session.state.facts)) or {}).get("capabilities") or {}
+        await self._session.count_listener(1)
+        try:
+            async with aclosing(self._listened(capabilities)) as heard:
+                async for each in heard:
+                    yield each
+        finally:
+            with suppress(NotFound):
+                await asyncio.shield(self._session.count_listener(-1))
+
+    async def _listened(self, capabilities: Json) -> AsyncGenerator[Json, None]:
         while True:
             changed = asyncio.ensure_future(self._sessions.changes(self._session))
             try:
@@ -123,12 +136,14 @@ class Upward:
         if not isinstance(params.get("uri"), str):
             return _invalid("uri must be text")
         await self._session.subscribe(params["uri"])
+        await self._followed()
         return {"result": {}}
 
     async def _unsubscribe(self, params: Json) -> Json:
         if not isinstance(params.get("uri"), str):
             return _invalid("uri must be text")
         await self._session.unsubscribe(params["uri"])
+        await self._followed()
         return {"result": {}}
 
     async def _questions(self, wanted: Mapping[str, Any], answers: dict[str, Json]) -> AsyncGenerator[Json, None]:
@@ -148,9 +163,10 @@ class Upward:
 
     async def _heard(self, capabilities: Json, changed: asyncio.Future[None]) -> AsyncGenerator[Json, None]:
         """Yield what one subscription brings, until the session changes."""
-        state = self._session.state
+        state, version = self._session.state, self._session.version
         wanted = shapes.listening(capabilities, list(state.subscriptions))
         if not wanted:
+            await self._follows(version)
             await asyncio.wait({changed})
             return
         request = {"jsonrpc": "2.0", "id": 1, "method": "subscriptions/listen", "params": {"notifications": wanted}}
@@ -161,6 +177,7 @@ class Upward:
                 async for message in stream:
                     if message.get("method") == "notifications/subscriptions/acknowledged":
                         acknowledged = True
+                        await self._follows(version)
                     elif not is_answer(message):
                         yield shapes.unsubscribed(message)
             except BackendError as ended:
@@ -171,6 +188,23 @@ class Upward:
         if acknowledged:
             for each in _all_changed(wanted):  # nobody knows what was missed
                 yield each
+
+    async def _followed(self) -> None:
+        """Wait until the session's open stream, if there is one, is of what the session now wants."""
+        if self._session.state.listeners:
+            letter = self._session.followed(self._session.version)
+            try:
+                async with asyncio.timeout(_FOLLOWED_SECONDS):
+                    await self._sessions.mailbox.receive(letter)
+            except TimeoutError:
+                logger.debug("routeiq: a stream does not follow its session")
+
+    async def _follows(self, version: int) -> None:
+        """Let those go on who wait for that."""
+        before = version if self._follows_version is None else self._follows_version
+        self._follows_version = version
+        for each in range(before + 1, version + 1):
+            await self._sessions.mailbox.post(self._session.followed(each), {})
 
 
 async def discovered(wire: Wire, facts: Facts) -> Json | None:
