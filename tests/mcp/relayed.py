@@ -5,13 +5,31 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
+import httpx
 import httpx2
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
 from tests.support.proxy import Proxy
+
+VERSION: Final = "2026-07-28"
+_META: Final[Mapping[str, Any]] = {
+    "io.modelcontextprotocol/protocolVersion": VERSION,
+    "io.modelcontextprotocol/clientInfo": {"name": "raw", "version": "1"},
+    "io.modelcontextprotocol/clientCapabilities": {},
+}
+
+
+def called(client: httpx.Client, url: str, tool: str, arguments: Mapping[str, Any], **headers: str) -> httpx.Response:
+    """Call a tool with one request, as clients of 2026-07-28 do; headers are named with underscores."""
+    described = {"MCP-Protocol-Version": VERSION, "Mcp-Method": "tools/call", "Mcp-Name": tool}
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    params = {"name": tool, "arguments": dict(arguments), "_meta": _META}
+    message = {"jsonrpc": "2.0", "id": "raw", "method": "tools/call", "params": params}
+    accept = {"Accept": "application/json, text/event-stream"}
+    return client.post(url, json=message, headers={**accept, **described, **named})
 
 
 @dataclass(frozen=True)

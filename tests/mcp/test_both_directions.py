@@ -15,7 +15,7 @@ from mcp import Client, MCPError
 
 from tests.mcp import servers
 from tests.mcp.conformance.reference.generations import SESSIONS, STATELESS
-from tests.mcp.relayed import Relayed
+from tests.mcp.relayed import Relayed, called
 from tests.support.proxy import Proxy
 
 pytestmark = [
@@ -27,12 +27,6 @@ BOTH: Final = pytest.mark.parametrize("mode", ["legacy", "2026-07-28"])
 ROUNDS: Final = 4
 """Each message may reach either worker."""
 SECONDS: Final = 60.0
-ACCEPT: Final = {"Accept": "application/json, text/event-stream"}
-MODERN: Final = {
-    "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-    "io.modelcontextprotocol/clientInfo": {"name": "raw", "version": "1"},
-    "io.modelcontextprotocol/clientCapabilities": {},
-}
 
 
 @pytest.fixture(scope="module")
@@ -200,14 +194,12 @@ async def _prompted(client: Client) -> Any:
 
 
 def test_answers_are_the_server_s_to_the_byte(talkative: Relayed) -> None:
-    params = {"name": "everything", "arguments": {}, "_meta": MODERN}
-    message = {"jsonrpc": "2.0", "id": "seven", "method": "tools/call", "params": params}
-    headers = {**ACCEPT, "MCP-Protocol-Version": "2026-07-28", "Mcp-Method": "tools/call", "Mcp-Name": "everything"}
-    alone = httpx.post(talkative.server["url"], json=message, headers=headers, trust_env=False)
+    with httpx.Client(trust_env=False) as client:
+        alone = called(client, talkative.server["url"], "everything", {})
     assert "result" in alone.text, alone.text
-    with talkative.proxy.client(talkative.key(), headers=headers) as client:
+    with talkative.proxy.client(talkative.key()) as client:
         for _ in range(ROUNDS):
-            relayed = client.post(talkative.path, json=message)
+            relayed = called(client, talkative.path, "everything", {})
             assert relayed.headers["content-type"] == alone.headers["content-type"]
             assert relayed.content == alone.content
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
@@ -50,7 +50,7 @@ class Untouched:
 class Cancelling:
     """Tells a server to stop that did not answer in time, besides what a rule does then."""
 
-    def __init__(self, rule: Rule, cancel: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, rule: Rule, cancel: Callable[[], None]) -> None:
         self._rule = rule
         self._cancel = cancel
 
@@ -64,7 +64,7 @@ class Cancelling:
             await self._rule.aclose(error)
         finally:
             if isinstance(error, BackendTimeout):
-                await self._cancel()
+                self._cancel()
 
 
 class ListedTools(Untouched):

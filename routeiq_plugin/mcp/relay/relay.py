@@ -72,6 +72,7 @@ class Relay:
         self._tickets = tickets
         self._translating = translating
         self._questions = Questions()
+        self._farewells: set[asyncio.Task[None]] = set()
 
     async def serve(self, name: str, request: Request) -> Response:
         """Answer one request; raises `LeaveToStock` for what LiteLLM's own endpoint has to serve.
@@ -160,8 +161,13 @@ class Relay:
             pieces = _whole(exchange, _id(message))
         return Relayed(pieces, response.status_code, back, exchange.aclose)
 
-    async def _cancel(self, server: Server, credential: Credential, headers: dict[str, str], asked_id: Any) -> None:
+    def _cancel(self, server: Server, credential: Credential, headers: dict[str, str], asked_id: Any) -> None:
         """Tell a server that keeps sessions what nobody waits for any more: closing its stream does not."""
+        telling = asyncio.get_running_loop().create_task(self._tell(server, credential, headers, asked_id))
+        self._farewells.add(telling)
+        telling.add_done_callback(self._farewells.discard)
+
+    async def _tell(self, server: Server, credential: Credential, headers: dict[str, str], asked_id: Any) -> None:
         params = {"requestId": asked_id, "reason": "the server was silent for too long"}
         told = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}
         kept = {name: value for name, value in headers.items() if name in _OF_THE_SESSION}

@@ -10,6 +10,7 @@ import pytest
 
 from tests.mcp.data.calling import call, error, result
 from tests.mcp.data.conftest import CONFIG, NETWORK, OwnBackend, Register, Shared, recorded
+from tests.mcp.relayed import called
 from tests.support.mcp_backends import Speaks, mcp_server
 from tests.support.proxy import Proxy, merge, running_proxy
 
@@ -78,7 +79,7 @@ def test_a_key_in_the_operators_own_header_stays_here(tmp_path_factory: pytest.T
 def test_each_kind_of_credential_has_the_header_of_stock(
     client: httpx.Client, registered: Register, backend_that: Shared, fields: dict[str, Any], sent: dict[str, str]
 ) -> None:
-    server = registered(backend_that(Speaks.SESSIONS), "with_auth", **fields)
+    server = registered(backend_that(Speaks.STATELESS), "with_auth", **fields)
 
     assert result(call(client, "add", {"a": 1, "b": 2}, server.server_id)) == 3
     ours = headers_of_calls(server)
@@ -86,8 +87,11 @@ def test_each_kind_of_credential_has_the_header_of_stock(
     assert client.post("/mcp-rest/tools/call", json=body).status_code == 200
     stock = headers_of_calls(server)
 
+    assert '"structuredContent"' in called(client, f"/mcp/{server.name}", "add", {"a": 1, "b": 2}).text
+    relayed = headers_of_calls(server)
+
     for name, value in sent.items():
-        assert ours[name] == stock[name] == value
+        assert ours[name] == stock[name] == relayed[name] == value
 
 
 def test_what_a_caller_addresses_to_a_server_is_for_that_server_and_that_caller(
@@ -127,6 +131,25 @@ def test_allowed_headers_are_passed_on_and_no_others(
     assert seen["x-tenant"] == "ada"
     assert "private" not in repr(seen)
     assert "forged" not in repr(seen)
+
+
+@pytest.mark.parametrize("header", ["Authorization", *KEY_HEADERS])
+def test_the_relay_passes_on_what_calls_pass_on(
+    calling_proxy: Proxy, registered: Register, backend_that: Shared, header: str
+) -> None:
+    allowed = ["authorization", "cookie", "x-tenant", "host", "mcp-session-id", *KEY_HEADERS]
+    server = registered(backend_that(Speaks.STATELESS), "relayed_to", extra_headers=allowed)
+    key = calling_proxy.add_key(object_permission={"mcp_servers": [server.server_id]})
+    value = f"Bearer {key}" if header in ("Authorization", "x-litellm-api-key") else key
+    others = {"cookie": "token=of-a-session", "x-tenant": "ada", "x-other": "private", "x-mcp-relayed_to-x-own": "mine"}
+    with calling_proxy.client(None, headers={**others, header: value}) as caller:
+        answer = called(caller, f"/mcp/{server.name}", "add", {"a": 1, "b": 2})
+
+    assert '"structuredContent"' in answer.text, answer.text
+    seen = headers_of_calls(server)
+    assert (seen["x-tenant"], seen["x-own"]) == ("ada", "mine")
+    for secret in (key, "of-a-session", "private"):
+        assert secret not in repr(seen)
 
 
 def test_a_server_that_wants_another_credential_is_a_502_that_says_so(

@@ -56,11 +56,16 @@ def bounded(calling_proxy: Proxy, registered: Register, own_backend: OwnBackend)
     return make
 
 
-def outcomes(client: httpx.Client, server: str) -> Mapping[str, str]:
-    """Count the calls of a server that have ended, by how."""
-    lines = client.get("/metrics", follow_redirects=True).text.splitlines()
-    mine = [each for each in lines if each.startswith("routeiq_mcp_requests_total") and f'server="{server}"' in each]
-    return {line.split("outcome=")[1].split('"')[1]: line.rsplit(" ", 1)[1] for line in mine}
+def counted(client: httpx.Client, server: str, expected: Mapping[str, str]) -> None:
+    """Wait until metrics count the calls of a server, by how they ended: that is done behind the answer."""
+
+    def outcomes() -> Mapping[str, str]:
+        lines = client.get("/metrics", follow_redirects=True).text.splitlines()
+        ours = [each for each in lines if each.startswith("routeiq_mcp_requests_total")]
+        mine = [each for each in ours if f'server="{server}"' in each]
+        return {line.split("outcome=")[1].split('"')[1]: line.rsplit(" ", 1)[1] for line in mine}
+
+    wait_until(lambda: outcomes() == expected, 30, f"the count {expected}")
 
 
 async def is_timed_out(client: Client, tool: str, arguments: Mapping[str, Any]) -> None:
@@ -81,7 +86,7 @@ async def test_a_silent_call_ends_everywhere(
         assert (await connected.call_tool("add", {"a": 1, "b": 2})).structured_content == {"result": 3}
     told = await asyncio.to_thread(lambda: events.since(before, ends=2))
     assert [each["event"] for each in told if each["event"] in ("success", "failure")] == ["failure", "success"]
-    assert outcomes(client, server.name) == {"timeout": "1.0", "ok": "1.0"}
+    await asyncio.to_thread(counted, client, server.name, {"timeout": "1.0", "ok": "1.0"})
 
 
 @BOTH
@@ -95,7 +100,7 @@ async def test_a_server_that_does_not_begin_to_answer(
         await is_timed_out(connected, "add", {"a": 1, "b": 2})
         server.backend.misbehave(None)
         assert (await connected.call_tool("add", {"a": 1, "b": 2})).structured_content == {"result": 3}
-    assert outcomes(client, server.name) == {"timeout": "1.0", "ok": "1.0"}
+    await asyncio.to_thread(counted, client, server.name, {"timeout": "1.0", "ok": "1.0"})
 
 
 async def test_a_user_may_think_for_longer_than_a_server_may_be_silent(bounded: Bounded) -> None:
@@ -144,7 +149,7 @@ async def test_calls_of_relay_and_pool_share_the_slots_of_a_server(bounded: Boun
         user.decides.set()
         await asking
         assert (await second.call_tool("add", {"a": 1, "b": 2})).structured_content == {"result": 3}
-    assert outcomes(client, server.name)["error"] == "2.0"
+    await asyncio.to_thread(counted, client, server.name, {"error": "2.0", "ok": "2.0"})
 
 
 async def test_clients_that_leave_give_their_slots_back(bounded: Bounded) -> None:
