@@ -150,7 +150,6 @@ _MCP: Final = (
         Kind.BEYOND,
         "relay that passes the official conformance suite, both protocol generations, "
         "sampling and elicitation included",
-        "a client and a server that speak one generation each, and not the same, are left to stock, as is `/mcp`",
     ),
     _built(
         "MCP-22",
