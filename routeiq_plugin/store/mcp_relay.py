@@ -25,6 +25,8 @@ NEWS: Final = "mcp_news"
 
 SESSION_LIFETIME: Final = timedelta(hours=24)
 """After that long without a request a session is forgotten."""
+UNUSED_LIFETIME: Final = timedelta(hours=1)
+"""After that long one is forgotten that was only begun."""
 LETTER_LIFETIME: Final = timedelta(minutes=10)
 _RENEWED_AFTER: Final = timedelta(hours=1)
 
@@ -53,7 +55,7 @@ class RelayStore:
     async def begin(self, session: StoredSession, now: datetime) -> None:
         """Store a new session."""
         async with self._database.tally() as opened:
-            opened.add(self._row(session.name, SESSIONS, session.state, now + SESSION_LIFETIME))
+            opened.add(self._row(session.name, SESSIONS, session.state, now + UNUSED_LIFETIME))
 
     async def session(self, name: str, now: datetime) -> StoredSession | None:
         """Return a session that has neither ended nor expired; raises `CannotOpen` for one of another key."""

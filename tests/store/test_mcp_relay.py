@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Final
 
 import pytest
@@ -13,7 +13,7 @@ from routeiq_plugin.errors import CannotOpen
 from routeiq_plugin.mcp.relay.mailbox import Mailbox
 from routeiq_plugin.store.engine import Database
 from routeiq_plugin.store.feed import Change, Resync, RevisionFeed
-from routeiq_plugin.store.mcp_relay import LETTER_LIFETIME, SESSION_LIFETIME, RelayStore, StoredSession
+from routeiq_plugin.store.mcp_relay import LETTER_LIFETIME, SESSION_LIFETIME, UNUSED_LIFETIME, RelayStore, StoredSession
 from tests.store.parts import OTHER_SEALER, SEALER
 
 pytestmark = pytest.mark.requirement("MCP-21")
@@ -50,12 +50,12 @@ async def test_of_two_changes_from_one_state_the_first_is_kept(store: RelayStore
 async def test_a_session_that_is_used_lives_on_and_another_is_forgotten(store: RelayStore) -> None:
     for name in ("used", "unused"):
         await store.begin(StoredSession(name, {}), NOW)
-    later = NOW + SESSION_LIFETIME / 2
+    later = NOW + UNUSED_LIFETIME / 2
     assert await store.session("used", later)
-    last = NOW + SESSION_LIFETIME + timedelta(seconds=1)
-    assert await store.prune(last) == 1
-    assert await store.session("used", last)
+    assert await store.session("used", NOW + SESSION_LIFETIME)
+    assert await store.prune(NOW + UNUSED_LIFETIME) == 1
     assert await store.session("unused", NOW) is None
+    assert await store.prune(NOW + 2 * SESSION_LIFETIME) == 1
 
 
 async def test_a_letter_is_taken_once_and_the_latest_counts(store: RelayStore) -> None:

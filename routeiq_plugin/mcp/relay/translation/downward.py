@@ -273,7 +273,7 @@ class Exchange:
     def asked(self, question: Question, said: AsyncGenerator[Json | Question, None]) -> Json:
         """Return the answer that passes a question on, and read the rest in the background."""
         letter = secrets.token_urlsafe(24)
-        self._bench.parking.park(self._read(letter, said))
+        self._bench.parking.park(self._owner.key, self._read(letter, said))
         return self._required(question, letter)
 
     async def _read(self, letter: str, said: AsyncGenerator[Json | Question, None]) -> None:

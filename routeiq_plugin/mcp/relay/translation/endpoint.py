@@ -125,18 +125,13 @@ class TranslatingEndpoint:
 
     async def under(self, ruling: Ruling, asked: Asked, server: Server, message: Json) -> Response:
         """Answer a request for which a rule has begun."""
-        exchange = governed(self._said(ruling, asked, server, message), ruling.rule, message["id"])
+        try:
+            downward = await self._downward(asked, server, Facts.of_request(message.get("params")))
+        except BaseException as error:
+            await ruling.rule.aclose(error)
+            raise
+        exchange = governed(_said(downward, ruling, asked, message), ruling.rule, message["id"])
         return await respond(exchange, {}, has_statuses=True)
-
-    async def _said(self, ruling: Ruling, asked: Asked, server: Server, message: Json) -> AsyncGenerator[Json, None]:
-        refused = rejection(message, asked.incoming) or mismatch(message, ruling.tool, asked.incoming)
-        if refused is not None:
-            yield refused
-            return
-        downward = await self._downward(asked, server, Facts.of_request(message.get("params")))
-        async with aclosing(downward.ask(ruling.message, ruling.headers)) as said:
-            async for each in said:
-                yield each
 
     async def _downward(self, asked: Asked, server: Server, facts: Facts) -> Downward:
         credential = await self._plane.offers.credential(asked, server)
@@ -148,3 +143,13 @@ class TranslatingEndpoint:
 
     def _over(self, server: Server, credential: Credential) -> Wire:
         return Wire(self._carrier, server, credential, self._plane.sessions.policy.seconds(server))
+
+
+async def _said(downward: Downward, ruling: Ruling, asked: Asked, message: Json) -> AsyncGenerator[Json, None]:
+    refused = rejection(message, asked.incoming) or mismatch(message, ruling.tool, asked.incoming)
+    if refused is not None:
+        yield refused
+        return
+    async with aclosing(downward.ask(ruling.message, ruling.headers)) as said:
+        async for each in said:
+            yield each

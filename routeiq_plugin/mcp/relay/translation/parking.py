@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any, Final
 
 from routeiq_plugin.errors import Unavailable
@@ -12,38 +13,35 @@ PARKED_SECONDS: Final = 600.0
 """How long a server's question waits for its answer; then the request is cancelled."""
 MOST_PARKED: Final = 1000
 """Of one worker."""
+MOST_OF_ONE: Final = 100
+"""Of one client."""
 
 
 class Parking:
     """Reads on what requests bring; one per worker."""
 
     def __init__(self) -> None:
-        self._parked: set[asyncio.Task[None]] = set()
+        self._parked: dict[asyncio.Task[None], str] = {}
 
-    @property
-    def count(self) -> int:
-        """How many wait."""
-        return len(self._parked)
-
-    def park(self, reading: Coroutine[Any, Any, None]) -> None:
+    def park(self, owner: str, reading: Coroutine[Any, Any, None]) -> None:
         """Read in the background; raises `Unavailable` when too many are waited for."""
-        if len(self._parked) >= MOST_PARKED:
+        owners = list(self._parked.values())
+        if len(owners) >= MOST_PARKED or owners.count(owner) >= MOST_OF_ONE:
             reading.close()
             raise Unavailable("too many requests wait for answers of their clients", 60)
         task = asyncio.get_running_loop().create_task(_in_time(reading))
-        self._parked.add(task)
-        task.add_done_callback(self._parked.discard)
+        self._parked[task] = owner
+        task.add_done_callback(self._parked.pop)
 
     async def aclose(self) -> None:
         """Cancel them all."""
-        for task in list(self._parked):
+        parked = list(self._parked)
+        for task in parked:
             task.cancel()
-        await asyncio.gather(*self._parked, return_exceptions=True)
+        await asyncio.gather(*parked, return_exceptions=True)
 
 
 async def _in_time(reading: Coroutine[Any, Any, None]) -> None:
-    try:
+    with suppress(TimeoutError):
         async with asyncio.timeout(PARKED_SECONDS):
             await reading
-    except TimeoutError:
-        pass

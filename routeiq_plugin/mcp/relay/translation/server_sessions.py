@@ -25,6 +25,8 @@ IDLE_SECONDS: Final = 300.0
 AGE_SECONDS: Final = 3600.0
 MOST_SESSIONS: Final = 500
 """Of one worker; the one that is idle for the longest makes room."""
+MOST_OF_ONE: Final = 50
+"""Of one client."""
 _AGAIN_SECONDS: Final = 1.0
 """Before a stream that the server ended is opened again."""
 _GATHERED_SECONDS: Final = 0.1
@@ -176,23 +178,37 @@ class ServerSession:
         return isinstance(reply.message, dict) and "result" in reply.message
 
 
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What a session is known by."""
+
+    owner: str
+    rest: str
+    """Digest of server, credential, and what the client says of itself."""
+
+    @property
+    def name(self) -> str:
+        """It as one word."""
+        return f"{self.owner} {self.rest}"
+
+
 class ServerSessions:
     """Opens and keeps them, by server, credential, client and what the client can do; one per worker."""
 
     def __init__(self, mailbox: Mailbox) -> None:
         self._mailbox = mailbox
-        self._pool: OrderedDict[str, asyncio.Task[ServerSession]] = OrderedDict()
+        self._pool: OrderedDict[Key, asyncio.Task[ServerSession]] = OrderedDict()
         self._closing: set[asyncio.Task[None]] = set()
 
     async def of(self, wire: Wire, owner: str, identity: str, facts: Facts) -> ServerSession:
         """Return the session of this client, which is opened where there is none; raises `BackendError`."""
-        key = _key(wire, owner, identity, facts)
+        key = Key(owner, _rest(wire, identity, facts))
         known = self._pool.get(key)
         if known is None or (known.done() and _is_over(known, time.monotonic())):
             self.forget(key)
-            self._make_room()
+            self._make_room(owner)
             known = self._pool[key] = asyncio.get_running_loop().create_task(
-                _opened(wire, facts, News(self._mailbox, key))
+                _opened(wire, facts, News(self._mailbox, key.name))
             )
             known.add_done_callback(_retrieved)
         self._pool.move_to_end(key)
@@ -212,7 +228,7 @@ class ServerSessions:
             if task.done() and _is_over(task, now):
                 self.forget(key)
 
-    def forget(self, key: str) -> None:
+    def forget(self, key: Key) -> None:
         """Close one session, if it is there."""
         session = _result(self._pool.pop(key, None))
         if session is not None:
@@ -227,11 +243,16 @@ class ServerSessions:
             self.forget(key)
         await asyncio.gather(*self._closing, return_exceptions=True)
 
-    def _make_room(self) -> None:
-        if len(self._pool) < MOST_SESSIONS:
-            return
-        for key, task in self._pool.items():
-            session = _result(task)
+    def _make_room(self, owner: str) -> None:
+        own = [key for key in self._pool if key.owner == owner]
+        if len(own) >= MOST_OF_ONE:
+            self._drop_one(own)
+        elif len(self._pool) >= MOST_SESSIONS:
+            self._drop_one(list(self._pool))
+
+    def _drop_one(self, keys: Sequence[Key]) -> None:
+        for key in keys:
+            session = _result(self._pool[key])
             if session is not None and not session.is_used:
                 self.forget(key)
                 return
@@ -249,9 +270,9 @@ async def _opened(wire: Wire, facts: Facts, news: News) -> ServerSession:
     return ServerSession(wire, headers, result, news)
 
 
-def _key(wire: Wire, owner: str, identity: str, facts: Facts) -> str:
+def _rest(wire: Wire, identity: str, facts: Facts) -> str:
     server = wire.server
-    parts = [server.server_id, str(server.version), server.url, owner, identity, facts.info, facts.capabilities]
+    parts = [server.server_id, str(server.version), server.url, identity, facts.info, facts.capabilities]
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
