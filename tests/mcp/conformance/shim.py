@@ -14,6 +14,7 @@ from typing import Final
 _HEAD_ENDS: Final = b"\r\n\r\n"
 _LONGEST_HEAD: Final = 64 * 1024
 _PIECE: Final = 64 * 1024
+_CLOSE_SECONDS: Final = 5.0
 
 
 @contextmanager
@@ -24,9 +25,11 @@ def shim(port: int, key: str) -> Iterator[int]:
     thread.start()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError, asyncio.IncompleteReadError):
-            await _exchange(reader, writer, port, key)
-        writer.close()
+        try:
+            with suppress(OSError, asyncio.IncompleteReadError):
+                await _exchange(reader, writer, port, key)
+        finally:
+            await _close(writer)
 
     async def begin() -> asyncio.Server:
         return await asyncio.start_server(serve, "127.0.0.1", 0, limit=_LONGEST_HEAD)
@@ -63,7 +66,15 @@ async def _exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, 
             way.cancel()
         await asyncio.gather(*ways, return_exceptions=True)
     finally:
-        far_writer.close()
+        await _close(far_writer)
+
+
+async def _close(writer: asyncio.StreamWriter) -> None:
+    """Close a connection, wholly: what is left open when the loop is closed fails a later test."""
+    writer.close()
+    with suppress(OSError, TimeoutError):
+        async with asyncio.timeout(_CLOSE_SECONDS):
+            await writer.wait_closed()
 
 
 async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
