@@ -186,6 +186,18 @@ async def authenticate(request: Request, *, path: str | None = None, body: Mappi
     return caller_of(identity, is_internal=is_internal(request))
 
 
+async def recognised(request: Request, *, path: str) -> Caller | None:
+    """Authenticate as `authenticate` does; None for a key that nobody knows, or none, which stock may know better."""
+    try:
+        return await authenticate(request, path=path)
+    except Unauthenticated:
+        return None
+    except ProxyException as refused:
+        if str(refused.code) == "401":
+            return None
+        raise
+
+
 async def names_a_key(request: Request) -> bool:
     """Tell whether the request holds anything in a header that may carry a key."""
     return any((await _credentials(request)).values())

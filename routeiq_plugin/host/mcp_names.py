@@ -30,6 +30,11 @@ def place(server_id: str, fields: Mapping[str, Any]) -> str:
     return str(_utils().get_server_prefix(_Named(fields.get("alias"), fields.get("server_name"), server_id)))
 
 
+def separator() -> str:
+    """Return what stands between a server's prefix and a name (`MCP_TOOL_PREFIX_SEPARATOR`)."""
+    return str(_utils().MCP_TOOL_PREFIX_SEPARATOR)
+
+
 @cache
 def _utils() -> Any:
     return importlib.import_module(_UTILS)

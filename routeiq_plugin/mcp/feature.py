@@ -96,6 +96,8 @@ class McpFeature:
         self._relay: Final = RelayFeature(self.plane, database, clients, sealer) if settings.relay else None
         self.directory.listeners.append(self.oauth.forget)
         self.directory.listeners.append(self.plane.forget)
+        if self._relay is not None:
+            self.directory.listeners.append(self._relay.server_changed)
         self.directory.written.append(self.plane.approvals.written)
 
     def routers(self) -> Sequence[APIRouter]:

@@ -39,7 +39,7 @@ class DataPlane:
     ) -> None:
         policy = Policy(timeout, settings.max_concurrent_per_server, settings.stdio)
         self.integrity: Final = gateway.integrity
-        self.sessions: Final = Sessions(clients, policy, self._changed)
+        self.sessions: Final = Sessions(clients, policy, self.changed)
         self.catalog: Final = Catalog(self.sessions)
         self._metrics: Final = McpMetrics(lambda server_id: gateway.directory.in_memory(server_id) is not None)
         self.offers: Final = Offers(gateway, self.sessions, self.catalog, credentials, key_header=key_header)
@@ -47,6 +47,8 @@ class DataPlane:
         self.tools: Final = Tools(self.offers, self._finished)
         self.resources: Final = Resources(self.offers)
         self.prompts: Final = Prompts(self.offers)
+        self.listeners: Final[list[Callable[[], None]]] = []
+        """Hear that some server says that one of its lists has changed."""
 
     async def run(self) -> None:
         """Close sessions that nobody needs, until cancelled."""
@@ -75,8 +77,11 @@ class DataPlane:
         """Tell what any key may know, of this worker."""
         return {**self.sessions.facts(), "pin_tools": self.integrity.enforced}
 
-    def _changed(self, server_id: str, identity: str, kind: str) -> None:
+    def changed(self, server_id: str, identity: str, kind: str) -> None:
+        """Hear which list (`tools`, `resources` or `prompts`) a server says has changed, on a credential's session."""
         self.catalog.changed(server_id, identity, kind)
+        for listener in self.listeners:
+            listener()
 
     def _finished(self, server: Server, outcome: str, seconds: float) -> None:
         self._metrics.finished(server.server_id, server.name, "tools/call", outcome, seconds)

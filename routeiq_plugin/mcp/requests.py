@@ -101,6 +101,16 @@ def get_prompt(name: str, arguments: Mapping[str, str]) -> Request[types.GetProm
     return send
 
 
+def complete(params: Mapping[str, Any]) -> Request[types.CompleteResult]:
+    """Complete an argument of a prompt or of a resource template."""
+
+    async def send(session: Session) -> types.CompleteResult:
+        request = types.CompleteRequest(params=types.CompleteRequestParams.model_validate(params))
+        return await session.client.send_request(request, types.CompleteResult)
+
+    return send
+
+
 def dumped(model: Any) -> Json:
     """Render as MCP writes it, fields without a value left out."""
     rendered: Json = model.model_dump(by_alias=True, mode="json", exclude_none=True)

@@ -12,6 +12,7 @@ from fastapi import APIRouter
 
 from routeiq_plugin.errors import Unavailable
 from routeiq_plugin.mcp.plane import DataPlane
+from routeiq_plugin.mcp.relay.aggregate.routes import Door, aggregate_routes
 from routeiq_plugin.mcp.relay.carrier import Carrier
 from routeiq_plugin.mcp.relay.client_sessions import ClientSessions
 from routeiq_plugin.mcp.relay.mailbox import Mailbox
@@ -40,10 +41,12 @@ class RelayFeature:
         carrier, tickets = Carrier(clients), Tickets(sealer)
         self.translating: Final = Translating(plane, carrier, tickets, self.sessions, sealer)
         self.relay: Final = Relay(plane, carrier, tickets, self.translating)
+        self._aggregate: Final = Door(plane, carrier, tickets, self.sessions, self.translating)
+        plane.listeners.append(self._aggregate.bell.ring)
 
     def routers(self) -> Sequence[APIRouter]:
         """Build the routes."""
-        return [relay_routes(self.relay)]
+        return [aggregate_routes(self._aggregate), relay_routes(self.relay)]
 
     async def run(self) -> None:
         """Forget sessions and letters that have expired, until cancelled."""
@@ -54,6 +57,10 @@ class RelayFeature:
                 await self._store.prune(datetime.now(UTC))
             except Unavailable as away:
                 logger.debug("routeiq: expired sessions of MCP clients are forgotten later (%s)", away)
+
+    async def server_changed(self, server_id: str) -> None:
+        """Hear that a server was registered, changed or deleted; lists of it are forgotten by then."""
+        self._aggregate.bell.ring()
 
     def follow(self, news: Sequence[Change] | Resync) -> None:
         """Hear what some worker stored."""

@@ -27,7 +27,7 @@ from routeiq_plugin.mcp.access import Action
 from routeiq_plugin.mcp.credentials import Credential
 from routeiq_plugin.mcp.data_routes import PATH
 from routeiq_plugin.mcp.model import Server
-from routeiq_plugin.mcp.offers import REFUSED, Asked, is_delegated
+from routeiq_plugin.mcp.offers import Asked
 from routeiq_plugin.mcp.plane import DataPlane
 from routeiq_plugin.mcp.relay.answers import Relayed
 from routeiq_plugin.mcp.relay.carrier import PARAMETERS, SESSION, Carrier, passed_on
@@ -36,6 +36,7 @@ from routeiq_plugin.mcp.relay.generations import Generation
 from routeiq_plugin.mcp.relay.governance import Cancelling, ListedTools, Rule, Ruling, Untouched, rule_on
 from routeiq_plugin.mcp.relay.messages import require_message
 from routeiq_plugin.mcp.relay.origins import require_origin
+from routeiq_plugin.mcp.relay.reach import is_carried
 from routeiq_plugin.mcp.relay.responses import refused, rpc_error
 from routeiq_plugin.mcp.relay.resumption import EventNames
 from routeiq_plugin.mcp.relay.silence import UNBOUNDED, Questions, Silence
@@ -294,11 +295,7 @@ def _results_are_judged() -> bool:
 
 def _is_relayed(server: Server) -> bool:
     """Tell whether server and gateway can talk over streamable HTTP, and stock would show nothing different."""
-    if not server.is_ours or server.transport != "http" or not server.url or is_delegated(server):
-        return False
-    passes = server.fields.get("delegate_auth_to_upstream") or server.fields.get("oauth_passthrough")
-    overridden = any(server.fields.get(each) for each in _OVERRIDDEN)
-    return not (passes or overridden or server.auth_type in REFUSED)
+    return is_carried(server) and not any(server.fields.get(each) for each in _OVERRIDDEN)
 
 
 def _is_for_us(request: Request, message: Any) -> bool:

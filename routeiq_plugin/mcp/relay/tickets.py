@@ -37,18 +37,26 @@ class Tickets:
 
     def issue(self, server: Server, caller: Caller, session: str, *, is_own: bool = False) -> str:
         """Return the id that the client gets for the server's own, or for one that the gateway keeps."""
-        told = [session, _place(server), owner_of(caller), is_own]
+        return self.issue_at(_place(server), caller, session, is_own=is_own)
+
+    def issue_at(self, place: str, caller: Caller, session: str, *, is_own: bool) -> str:
+        """Return the id of a session that is good in one place."""
+        told = [session, place, owner_of(caller), is_own]
         return MARK + self._sealer.seal(json.dumps(told, separators=(",", ":")))
 
     def read(self, server: Server, caller: Caller, given: str) -> Ticket:
         """Open an id; raises `NotFound` for one that is damaged, another caller's, or of another server."""
+        return self.read_at(_place(server), caller, given)
+
+    def read_at(self, place: str, caller: Caller, given: str) -> Ticket:
+        """Open an id that is good in one place; raises `NotFound`."""
         try:
             if len(given) > _LONGEST:
                 raise CannotOpen
             ticket = Ticket(*json.loads(self._sealer.open(given.removeprefix(MARK))))
         except (CannotOpen, ValueError, TypeError):
             raise NotFound("Session not found") from None
-        if ticket.place != _place(server) or ticket.owner != owner_of(caller):
+        if ticket.place != place or ticket.owner != owner_of(caller):
             raise NotFound("Session not found")
         return ticket
 

@@ -224,6 +224,8 @@ async def _messages(
         try:
             message = json.loads(body) if body else None
         except ValueError:
+            if response.status_code >= _REFUSED:
+                return  # a page for people: the status says what there is to know
             raise BackendError("the MCP server's answer is not what the protocol says it must be") from None
         if isinstance(message, dict) and is_answer(message):
             yield None, message if asked_id is None else {**message, "id": asked_id}
