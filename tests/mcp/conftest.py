@@ -47,12 +47,16 @@ def furnished(tmp_path_factory: pytest.TempPathFactory, postgres_url: str, upstr
 
 
 @pytest.fixture(scope="session")
-def relaying(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
-    """A proxy of two workers with a model that uses tools; shared: register servers of your own."""
+def relaying(tmp_path_factory: pytest.TempPathFactory, upstream: Server) -> Iterator[Proxy]:
+    """A proxy of two workers with a model that uses tools, and a server in LiteLLM's config.
+
+    Shared: register servers of your own, and use keys that name them.
+    """
     workdir, port = tmp_path_factory.mktemp("relaying"), processes.free_port()
     own = {"public_url": f"http://127.0.0.1:{port}"}
     with serving(ToolUser()) as model:
-        config = merge(PLUGIN_CONFIG, {"routeiq": own, "model_list": [model.deployment]})
+        declared = {CONFIG_SERVER: {"url": upstream.url, "transport": "http"}}
+        config = merge(PLUGIN_CONFIG, {"routeiq": own, "model_list": [model.deployment], "mcp_servers": declared})
         with running_proxy(workdir, config=config, workers=2, port=port) as running:
             yield running
 

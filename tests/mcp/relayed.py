@@ -49,10 +49,29 @@ class Relayed:
         return self.proxy.add_key(object_permission={"mcp_servers": [self.server["server_id"]], **permission})
 
     @asynccontextmanager
-    async def connected(self, mode: Any = "legacy", key: str | None = None, **callbacks: Any) -> AsyncIterator[Client]:
+    async def connected(
+        self, mode: Any = "legacy", key: str | None = None, headers: Mapping[str, str] | None = None, **callbacks: Any
+    ) -> AsyncIterator[Client]:
         """Connect with the official client, under a key of its own unless one is given."""
-        headers = {"Authorization": f"Bearer {key or self.key()}"}
-        async with httpx2.AsyncClient(headers=headers, trust_env=False, timeout=60) as http:
+        sent = {"Authorization": f"Bearer {key or self.key()}", **(headers or {})}
+        async with httpx2.AsyncClient(headers=sent, trust_env=False, timeout=60) as http:
             transport = streamable_http_client(self.proxy.base_url + self.path, http_client=http)
             async with Client(transport, mode=mode, **callbacks) as client:
                 yield client
+
+
+@dataclass(frozen=True)
+class Together(Relayed):
+    """Servers of a proxy behind its one endpoint for all of them; `server` is the first."""
+
+    others: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def path(self) -> str:
+        """The endpoint."""
+        return "/mcp"
+
+    def key(self, **permission: Any) -> str:
+        """Make a key that may use them all."""
+        ids = [each["server_id"] for each in (self.server, *self.others)]
+        return self.proxy.add_key(object_permission={"mcp_servers": ids, **permission})
