@@ -26,7 +26,7 @@ async def test_tools_and_prompts_that_servers_have_alike_are_told_apart(world: W
         assert {"left-test_simple_prompt", "right-test_simple_prompt"} <= set(prompts)
         got = await client.get_prompt("right-test_prompt_with_arguments", {"arg1": "a", "arg2": "b"})
         assert getattr(got.messages[0].content, "text", None) == "Prompt with arguments: arg1='a', arg2='b'"
-        with pytest.raises(MCPError, match="left-test_simple_text.*right-test_simple_text"):
+        with pytest.raises(MCPError, match=r"left-test_simple_text.*right-test_simple_text"):
             await client.call_tool("test_simple_text", {})
         with pytest.raises(MCPError, match="not found"):
             await client.call_tool("nothing", {})

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any, Final
 
-from routeiq_plugin.errors import LoginRequired
+from routeiq_plugin.errors import LoginRequired, NotFound
 from routeiq_plugin.mcp.plane import DataPlane
 from routeiq_plugin.mcp.relay.aggregate import links
 from routeiq_plugin.mcp.relay.aggregate.conversations import Conversations, Talk
+from routeiq_plugin.mcp.relay.aggregate.namespaces import Namespaces, servers_named
 from routeiq_plugin.mcp.relay.aggregate.pooled import pooled
-from routeiq_plugin.mcp.relay.aggregate.targets import SUBSCRIBE, UNSUBSCRIBE, Target, Targets
+from routeiq_plugin.mcp.relay.aggregate.scope import in_scope
+from routeiq_plugin.mcp.relay.aggregate.targets import SUBSCRIBE, UNSUBSCRIBE, Target, Targets, named_in
 from routeiq_plugin.mcp.relay.aggregate.visits import Visit
 from routeiq_plugin.mcp.relay.client_sessions import ClientSession
 from routeiq_plugin.mcp.relay.governance import Rule, Ruling, Untouched, rule_on
@@ -40,11 +43,26 @@ class Exchanges:
 
     async def begin(self, visit: Visit, message: Json) -> governed:
         """Find the server, check what may refuse the request, and begin it; raises what does."""
-        target = await self._targets.of(visit, message)
+        try:
+            target = await self._targets.of(visit, message)
+        except NotFound:
+            later = await self._caught_up(visit, message)
+            if later is None:
+                raise
+            visit, target = later, await self._targets.of(later, message)
         try:
             return await self._begun(visit, target)
         except LoginRequired as login:
             raise told(login, target.server.name) from login
+
+    async def _caught_up(self, visit: Visit, message: Json) -> Visit | None:
+        """Look for a server that another worker has only just registered; None where there is none."""
+        gateway, known = self._plane.offers.gateway, {each.server_id for each in visit.names.servers}
+        for label in servers_named(named_in(message)):
+            server = await gateway.directory.find(label)
+            if server is not None and server.server_id not in known:
+                return replace(visit, names=Namespaces(await in_scope(gateway, visit.asked)))
+        return None
 
     async def _begun(self, visit: Visit, target: Target) -> governed:
         asked_id = target.message["id"]

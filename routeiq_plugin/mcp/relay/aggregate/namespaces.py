@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
+from urllib.parse import unquote
 
 from routeiq_plugin.host import mcp_names
 from routeiq_plugin.mcp.model import Server
@@ -11,6 +12,7 @@ from routeiq_plugin.mcp.offers import prefix_of
 
 SCHEME: Final = "mcp-server://"
 """Begins a URI that names its server: `mcp-server://{server}/{the server's own URI}`."""
+_MOST_PARTS: Final = 5
 _SAFE: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~")
 
 
@@ -54,6 +56,14 @@ class Namespaces:
     def _label(self, server: Server) -> str:
         prefix = self._prefixes[server.server_id].removesuffix(mcp_names.separator())
         return "".join(each if each in _SAFE else "".join(f"%{byte:02X}" for byte in each.encode()) for each in prefix)
+
+
+def servers_named(name: str) -> Sequence[str]:
+    """Return what might be the server's part of a name or URI, the shortest first."""
+    if name.startswith(SCHEME):
+        return (unquote(name.removeprefix(SCHEME).partition("/")[0]),)
+    parts = name.split(mcp_names.separator())[:_MOST_PARTS]
+    return [mcp_names.separator().join(parts[:count]) for count in range(1, len(parts))]
 
 
 def display_names(server: Server) -> Mapping[str, Any]:

@@ -42,6 +42,15 @@ class Target:
     """Of a resource: as the client has it, and as the server does."""
 
 
+def named_in(message: Json) -> str:
+    """Return the name or URI that a request to one server has; '' for none."""
+    params = message.get("params")
+    fields: Json = params if isinstance(params, dict) else {}
+    ref = fields.get("ref")
+    fields = ref if isinstance(ref, dict) else fields
+    return str(fields.get("name") or fields.get("uri") or "")
+
+
 class Targets:
     """Finds servers by the names of what they offer."""
 

@@ -19,6 +19,8 @@ from routeiq_plugin.mcp.relay.aggregate.visits import Visit
 
 LOOK_SECONDS: Final = 60.0
 """How often one looks for changes that nobody told of: kept lists grow old, grants are given and taken."""
+SETTLE_SECONDS: Final = 0.5
+"""Before one looks: other workers, one of which may be asked for the list next, hear of a change as soon as this."""
 KINDS: Final[Mapping[str, Sequence[Offer]]] = {
     "tools": (Offer.TOOLS,),
     "prompts": (Offer.PROMPTS,),
@@ -50,6 +52,7 @@ class Watching:
                         await rung.wait()
                 except TimeoutError:
                     pass
+                await asyncio.sleep(SETTLE_SECONDS)
                 rung.clear()
                 before, seen = seen, await self._look(visit, kinds, seen)
                 for kind in kinds:
