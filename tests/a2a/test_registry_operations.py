@@ -117,8 +117,9 @@ def test_our_operations_are_documented(proxy: Proxy) -> None:
     with proxy.client() as opened:  # one database is enough: LiteLLM takes 20 s to build the document
         paths = opened.get("/openapi.json").json()["paths"]
         owned = opened.get("/router/info").json()["routes"]["owned"]
-    # The MCP addresses are stock's but for one answer to those without a key; the callback is for browsers alone.
-    addresses = ("/mcp/{server_name}", "/mcp/{server_name}/", "/{server_name}/mcp", "/{server_name}/mcp/")
+    # The MCP addresses are stock's too, which does not document them; the callback is for browsers alone.
+    named = ("/mcp/{server_name}", "/mcp/{server_name}/", "/{server_name}/mcp", "/{server_name}/mcp/")
+    addresses = ("/mcp", "/mcp/", *named)
     hidden = {
         "POST /a2a/{agent_id}/",
         "GET /a2a/{agent_id}/.well-known/agent.json",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from routeiq_plugin.errors import BackendError, BackendRefused, BackendTimeout
@@ -13,6 +13,8 @@ from routeiq_plugin.mcp.model import Server
 from routeiq_plugin.mcp.plane import DataPlane
 from routeiq_plugin.mcp.relay.aggregate import links
 from routeiq_plugin.mcp.relay.aggregate.links import Link, Part, linked
+from routeiq_plugin.mcp.relay.aggregate.namespaces import Namespaces
+from routeiq_plugin.mcp.relay.aggregate.scope import in_scope
 from routeiq_plugin.mcp.relay.aggregate.visits import Visit
 from routeiq_plugin.mcp.relay.carrier import PARAMETERS, Carrier
 from routeiq_plugin.mcp.relay.client_sessions import ClientSession, ClientSessions
@@ -160,6 +162,10 @@ class Conversations:
                     raise
                 self._generations.learn(server, Generation.SESSIONS, speaks=False)
         return Upward(wire, self._sessions, visit.session)
+
+    async def renewed(self, visit: Visit) -> Visit:
+        """Return a visit to the servers that the caller may use by now."""
+        return replace(visit, names=Namespaces(await in_scope(self._plane.offers.gateway, visit.asked)))
 
     async def wire(self, visit: Visit, server: Server) -> tuple[Wire, str]:
         """Return the way to a server with the caller's credential, and whose that is."""

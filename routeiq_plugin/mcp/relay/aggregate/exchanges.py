@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from dataclasses import replace
 from typing import Any, Final
 
 from routeiq_plugin.errors import LoginRequired, NotFound
 from routeiq_plugin.mcp.plane import DataPlane
 from routeiq_plugin.mcp.relay.aggregate import links
 from routeiq_plugin.mcp.relay.aggregate.conversations import Conversations, Talk
-from routeiq_plugin.mcp.relay.aggregate.namespaces import Namespaces, servers_named
+from routeiq_plugin.mcp.relay.aggregate.namespaces import servers_named
 from routeiq_plugin.mcp.relay.aggregate.pooled import pooled
-from routeiq_plugin.mcp.relay.aggregate.scope import in_scope
-from routeiq_plugin.mcp.relay.aggregate.targets import SUBSCRIBE, UNSUBSCRIBE, Target, Targets, named_in
+from routeiq_plugin.mcp.relay.aggregate.targets import SUBSCRIBE, UNSUBSCRIBE, Target, Targets, named_in, told
 from routeiq_plugin.mcp.relay.aggregate.visits import Visit
 from routeiq_plugin.mcp.relay.client_sessions import ClientSession
 from routeiq_plugin.mcp.relay.governance import Rule, Ruling, Untouched, rule_on
@@ -61,7 +59,7 @@ class Exchanges:
         for label in servers_named(named_in(message)):
             server = await gateway.directory.find(label)
             if server is not None and server.server_id not in known:
-                return replace(visit, names=Namespaces(await in_scope(gateway, visit.asked)))
+                return await self._conversations.renewed(visit)
         return None
 
     async def _begun(self, visit: Visit, target: Target) -> governed:
@@ -102,16 +100,6 @@ def answered(visit: Visit, method: str, answer: Json) -> governed:
     whole = answer if visit.session is not None else shapes.completed(method, answer)
     rule: Rule = Untouched()
     return governed(_once(whole), rule, answer.get("id"))
-
-
-def told(login: LoginRequired, server_name: str) -> LoginRequired:
-    """Say in words where to log in: an answer about one of many servers cannot be a 401."""
-    detail = {
-        "error": "login_required",
-        "message": f"MCP server '{server_name}' wants a login of your own: see {login.resource_metadata}",
-        "resource_metadata": login.resource_metadata,
-    }
-    return LoginRequired(detail, login.resource_metadata)
 
 
 async def _once(answer: Json) -> AsyncGenerator[Json, None]:

@@ -66,7 +66,8 @@ class Hearing:
         """Listen to the servers that the session is in touch with, as that changes."""
         try:
             while True:
-                confluence.flow({"lists": partial(self._lists, visit), **await self._sources(visit, session)})
+                now = await self._conversations.renewed(visit)
+                confluence.flow({"lists": partial(self._lists, visit), **self._sources(now, session)})
                 await self._sessions.changes(session)
         except NotFound:
             logger.debug("routeiq: an MCP client's session has ended")
@@ -79,7 +80,7 @@ class Hearing:
             async for kind in changes:
                 yield _list_changed(kind)
 
-    async def _sources(self, visit: Visit, session: ClientSession) -> Mapping[Any, Source]:
+    def _sources(self, visit: Visit, session: ClientSession) -> Mapping[Any, Source]:
         found: dict[Any, Source] = {}
         for server in visit.names.servers:
             part = Part.of(session.state, server.server_id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -31,12 +31,15 @@ class Namespaces:
         """Name a tool or prompt."""
         return self._prefixes[server.server_id] + name
 
-    def named(self, name: str) -> Iterator[tuple[Server, str]]:
-        """Yield each server whose prefix, or id, a name begins with, and the rest: the server's own name."""
-        for server in self.servers:
-            for prefix in dict.fromkeys((self._prefixes[server.server_id], _of_id(server.server_id))):
-                if name.startswith(prefix) and name != prefix:
-                    yield server, name.removeprefix(prefix)
+    def named(self, name: str) -> Sequence[tuple[Server, str]]:
+        """Return each server whose prefix, or id, a name begins with, the longest first, and its own name after it."""
+        found = [
+            (server, name.removeprefix(prefix))
+            for server in self.servers
+            for prefix in {self._prefixes[server.server_id], _of_id(server.server_id)}
+            if name.startswith(prefix) and name != prefix
+        ]
+        return sorted(found, key=lambda each: len(each[1]))
 
     def located(self, server: Server, uri: str) -> str:
         """Write a URI, or a template of one, so that it names its server."""

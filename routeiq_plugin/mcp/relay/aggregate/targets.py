@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from routeiq_plugin.errors import InvalidRequest, NotFound
+from routeiq_plugin.errors import InvalidRequest, LoginRequired, NotFound
 from routeiq_plugin.mcp.catalog import FRESH_SECONDS, TTL_SECONDS, Offer
 from routeiq_plugin.mcp.failures import worded
 from routeiq_plugin.mcp.model import Server
@@ -147,9 +147,20 @@ class Targets:
             found = [each.server for each in offers if any(fits(item) for item in each.items)]
             if found:
                 return found
-        if len(offers) == 1 and offers[0].error is not None:
-            raise worded(offers[0].error, offers[0].server.name)
+        if len(offers) == 1 and (error := offers[0].error) is not None:
+            name = offers[0].server.name
+            raise told(error, name) if isinstance(error, LoginRequired) else worded(error, name)
         return ()
+
+
+def told(login: LoginRequired, server_name: str) -> LoginRequired:
+    """Say in words where to log in: an answer about one of many servers cannot be a 401."""
+    detail = {
+        "error": "login_required",
+        "message": f"MCP server '{server_name}' wants a login of your own: see {login.resource_metadata}",
+        "resource_metadata": login.resource_metadata,
+    }
+    return LoginRequired(detail, login.resource_metadata)
 
 
 def _opened(visit: Visit, uri: str) -> Found:
