@@ -8,7 +8,6 @@ from contextlib import suppress
 from typing import Any, Final
 
 from fastapi import HTTPException
-from mcp.shared.inbound import InboundLadderRejection, classify_inbound_request
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -30,7 +29,7 @@ from routeiq_plugin.mcp.relay.aggregate.links import Part
 from routeiq_plugin.mcp.relay.aggregate.lists import KINDS, Lists
 from routeiq_plugin.mcp.relay.aggregate.namespaces import Namespaces
 from routeiq_plugin.mcp.relay.aggregate.scope import in_scope, names_servers
-from routeiq_plugin.mcp.relay.aggregate.targets import METHODS, SUBSCRIBE, UNSUBSCRIBE, Targets
+from routeiq_plugin.mcp.relay.aggregate.targets import METHODS, Targets
 from routeiq_plugin.mcp.relay.aggregate.visits import Visit
 from routeiq_plugin.mcp.relay.aggregate.watching import Watching
 from routeiq_plugin.mcp.relay.carrier import SESSION
@@ -40,15 +39,13 @@ from routeiq_plugin.mcp.relay.messages import require_message
 from routeiq_plugin.mcp.relay.origins import require_origin
 from routeiq_plugin.mcp.relay.responses import answer, listening, refused, respond, rpc_error
 from routeiq_plugin.mcp.relay.tickets import MARK, Tickets
+from routeiq_plugin.mcp.relay.translation.inbound import rejection
 from routeiq_plugin.mcp.relay.wire import VERSION, SessionLost, is_answer
 
 PLACE: Final = "all servers"
 """Where sessions of this endpoint are good."""
 _LEVELS: Final = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
 _ACCEPTED: Final = 202
-_OF_SESSIONS: Final = frozenset({SUBSCRIBE, UNSUBSCRIBE, "ping", "logging/setLevel"})
-"""Methods that 2026-07-28 does not have."""
-
 Json = dict[str, Any]
 
 
@@ -206,18 +203,13 @@ class Endpoint:
     async def _stateless(self, visit: Visit, message: Json) -> Response:
         if "method" not in message or "id" not in message:
             return Response(status_code=_ACCEPTED)  # there is no session that it could belong to
-        rejected = classify_inbound_request(message, headers=visit.asked.incoming)
-        if isinstance(rejected, InboundLadderRejection):
-            error = {"code": rejected.code, "message": rejected.message}
-            error |= {"data": rejected.data} if rejected.data is not None else {}
-            return JSONResponse({"jsonrpc": "2.0", "id": message["id"], "error": error}, 400)
+        if (rejected := rejection(message, visit.asked.incoming)) is not None:
+            return answer(rejected)
         method = message["method"]
         if method == "server/discover":
             return await self._own(visit, message, introduction.discovered(visit.names))
         if method == LISTEN:
             return listening(self._hearing.subscribed(visit, message), {})
-        if method in _OF_SESSIONS:
-            raise ServerRefused(METHOD_NOT_FOUND, "Method not found")
         return await self._requested(visit, message)
 
     # Both
@@ -232,8 +224,8 @@ class Endpoint:
         return await respond(await self._exchanges.begin(visit, message), {}, has_statuses=visit.session is None)
 
     async def _own(self, visit: Visit, message: Json, result: Json) -> Response:
-        answer = {"jsonrpc": "2.0", "id": message["id"], "result": result}
-        return await respond(answered(visit, message["method"], answer), {})
+        told = {"jsonrpc": "2.0", "id": message["id"], "result": result}
+        return await respond(answered(visit, message["method"], told), {})
 
 
 def _is_for_us(request: Request, message: Any) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any, Final
 
 from routeiq_plugin.errors import LoginRequired, NotFound
@@ -21,10 +22,13 @@ from routeiq_plugin.mcp.relay.reach import is_carried
 from routeiq_plugin.mcp.relay.responses import governed
 from routeiq_plugin.mcp.relay.streams import unless_cancelled
 from routeiq_plugin.mcp.relay.translation import shapes
+from routeiq_plugin.mcp.relay.translation.inbound import mismatch
 from routeiq_plugin.mcp.relay.translation.mirroring import mirrored
 from routeiq_plugin.mcp.relay.translation.upward import Upward
 from routeiq_plugin.mcp.relay.wire import is_answer
 
+FOLLOWED_SECONDS: Final = 5.0
+"""How long an answer to `resources/subscribe` waits for the stream that brings the changes."""
 _SUBSCRIPTIONS: Final = frozenset({SUBSCRIBE, UNSUBSCRIBE})
 
 Json = dict[str, Any]
@@ -78,12 +82,36 @@ class Exchanges:
 
     def _said(self, visit: Visit, target: Target, talk: Talk, ruling: Ruling) -> AsyncGenerator[Json, None]:
         if target.message["method"] in _SUBSCRIPTIONS and visit.session is not None:
-            said = _subscribed(visit.session, target, talk)
+            said = self._subscribed(visit.session, target, talk)
+        elif visit.session is None and (refused := mismatch(target.message, ruling.tool, visit.asked.incoming)):
+            said = _once(refused)
         else:
             said = talk.ask(ruling.message, {**mirrored(ruling.message, ruling.tool), **ruling.headers})
         if target.uri is not None and target.uri[0] != target.uri[1]:
             said = _renamed(said, *target.uri)
         return said if visit.session is None else self._cancellable(visit.session, said, target.message["id"])
+
+    async def _subscribed(self, session: ClientSession, target: Target, talk: Talk) -> AsyncGenerator[Json, None]:
+        """Subscribe at the server where it keeps a session, and let who listens for the client hear of it."""
+        assert target.uri is not None
+        server_id, (given, own) = target.server.server_id, target.uri
+        answer: Json = {"jsonrpc": "2.0", "id": target.message["id"], "result": {}}
+        if not isinstance(talk, Upward):
+            async with aclosing(talk.ask(target.message, {})) as said:
+                async for each in said:
+                    if is_answer(each):
+                        answer = each
+                    else:
+                        yield each
+        if "result" in answer and target.message["method"] == SUBSCRIBE:
+            await links.subscribe(session, server_id, own, given)
+            if session.state.listeners:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(FOLLOWED_SECONDS):
+                        await self._mailbox.receive(links.followed(session, server_id, own))
+        elif "result" in answer:
+            await links.unsubscribe(session, server_id, own)
+        yield answer
 
     async def _cancellable(
         self, session: ClientSession, said: AsyncGenerator[Json, None], asked_id: Any
@@ -103,25 +131,6 @@ def answered(visit: Visit, method: str, answer: Json) -> governed:
 
 
 async def _once(answer: Json) -> AsyncGenerator[Json, None]:
-    yield answer
-
-
-async def _subscribed(session: ClientSession, target: Target, talk: Talk) -> AsyncGenerator[Json, None]:
-    """Subscribe at the server where it keeps a session, and remember it: whoever listens next has to know."""
-    assert target.uri is not None
-    server_id, (given, own) = target.server.server_id, target.uri
-    answer: Json = {"jsonrpc": "2.0", "id": target.message["id"], "result": {}}
-    if not isinstance(talk, Upward):
-        async with aclosing(talk.ask(target.message, {})) as said:
-            async for each in said:
-                if is_answer(each):
-                    answer = each
-                else:
-                    yield each
-    if "result" in answer and target.message["method"] == SUBSCRIBE:
-        await links.subscribe(session, server_id, own, given)
-    elif "result" in answer:
-        await links.unsubscribe(session, server_id, own)
     yield answer
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing, suppress
 from functools import partial
 from typing import Any, Final
 
 from routeiq_plugin.errors import NotFound, RouteIQError
 from routeiq_plugin.mcp.model import Server
+from routeiq_plugin.mcp.relay.aggregate import links
 from routeiq_plugin.mcp.relay.aggregate.confluence import Confluence, Source
 from routeiq_plugin.mcp.relay.aggregate.conversations import Conversations
 from routeiq_plugin.mcp.relay.aggregate.links import Link, Part
@@ -18,6 +19,7 @@ from routeiq_plugin.mcp.relay.aggregate.targets import Targets
 from routeiq_plugin.mcp.relay.aggregate.visits import Visit
 from routeiq_plugin.mcp.relay.aggregate.watching import KINDS, Watching
 from routeiq_plugin.mcp.relay.client_sessions import ClientSession, ClientSessions
+from routeiq_plugin.mcp.relay.mailbox import Mailbox
 from routeiq_plugin.mcp.relay.reach import is_carried
 from routeiq_plugin.mcp.relay.translation import shapes
 from routeiq_plugin.mcp.relay.wire import Wire, is_answer
@@ -30,6 +32,7 @@ AGAIN_SECONDS: Final = 5.0
 GRANT_SECONDS: Final = 10.0
 """Longest wait for servers to say which subscriptions they grant."""
 
+_LISTS: Final = ("lists",)
 _FILTERS: Final = {f"{kind}ListChanged": kind for kind in KINDS}
 
 logger = logging.getLogger(__name__)
@@ -64,15 +67,21 @@ class Hearing:
 
     async def _follow(self, visit: Visit, session: ClientSession, confluence: Confluence) -> None:
         """Listen to the servers that the session is in touch with, as that changes."""
+        following = Following(self._sessions.mailbox)
         try:
+            await session.count_listener(1)
             while True:
                 now = await self._conversations.renewed(visit)
-                confluence.flow({"lists": partial(self._lists, visit), **self._sources(now, session)})
+                sources = self._sources(now, session, following)
+                confluence.flow({_LISTS: partial(self._lists, visit), **sources})
+                following.follow(session, sources)
                 await self._sessions.changes(session)
         except NotFound:
             logger.debug("routeiq: an MCP client's session has ended")
         except RouteIQError as away:
             logger.debug("routeiq: an MCP client has to listen again (%s)", away)
+        finally:
+            await asyncio.shield(_ended(session, following))
         await confluence.close()
 
     async def _lists(self, visit: Visit) -> AsyncGenerator[Json, None]:
@@ -80,12 +89,14 @@ class Hearing:
             async for kind in changes:
                 yield _list_changed(kind)
 
-    def _sources(self, visit: Visit, session: ClientSession) -> Mapping[Any, Source]:
+    def _sources(self, visit: Visit, session: ClientSession, following: Following) -> Mapping[Any, Source]:
         found: dict[Any, Source] = {}
         for server in visit.names.servers:
             part = Part.of(session.state, server.server_id)
             if part.link is not None and is_carried(server):
-                found[server.server_id, part.link.session] = partial(self._of_link, visit, session, server, part.link)
+                found[server.server_id, part.link.session] = partial(
+                    self._of_link, visit, session, server, part.link, following
+                )
             elif part.subscribed and is_carried(server):
                 found[server.server_id, *part.subscribed] = partial(
                     self._of_subscriptions, visit, session, server, part.subscribed
@@ -93,27 +104,35 @@ class Hearing:
         return found
 
     async def _of_link(
-        self, visit: Visit, session: ClientSession, server: Server, link: Link
+        self, visit: Visit, session: ClientSession, server: Server, link: Link, following: Following
     ) -> AsyncGenerator[Json, None]:
         """Yield what a server says on its session by itself, in names that tell the client whose they are."""
         wire, identity = await self._conversations.wire(visit, server)
         heard = self._conversations.heard(server, identity)
-        async with aclosing(_again(partial(wire.listen, link.headers))) as said:
+        listen = partial(_listened, wire, link, following)
+        async with aclosing(_again(listen)) as said:
             async for each in said:
                 told = heard.told(session, each)
                 if not _is_list_changed(each):  # which is told once it is seen
                     yield told
 
     async def _of_subscriptions(
-        self, visit: Visit, session: ClientSession, server: Server, subscribed: Mapping[str, str]
+        self,
+        visit: Visit,
+        session: ClientSession,
+        server: Server,
+        subscribed: Mapping[str, str],
+        following: Following,
     ) -> AsyncGenerator[Json, None]:
         """Yield changes of resources of a server that has no sessions."""
         wire, _ = await self._conversations.wire(visit, server)
-        async with aclosing(_again(partial(self._updates, wire, session, list(subscribed)))) as said:
+        async with aclosing(_again(partial(self._updates, wire, session, list(subscribed), following))) as said:
             async for each in said:
                 yield shapes.unsubscribed(_as_given(each, subscribed))
 
-    async def _updates(self, wire: Wire, session: ClientSession, uris: Sequence[str]) -> AsyncGenerator[Json, None]:
+    async def _updates(
+        self, wire: Wire, session: ClientSession, uris: Sequence[str], following: Following
+    ) -> AsyncGenerator[Json, None]:
         asked = {"notifications": {"resourceSubscriptions": list(uris)}}
         request = {"jsonrpc": "2.0", "id": 1, "method": LISTEN, "params": asked}
         sent = shapes.enveloped(request, session.state.facts)
@@ -121,6 +140,7 @@ class Hearing:
             async for each in said:
                 if each.get("method") == UPDATED:
                     yield each
+                following.heard((wire.server.server_id, *uris))
 
     # Without sessions
 
@@ -194,6 +214,50 @@ class Hearing:
                     grants.granted(server.server_id, ())
 
 
+class Following:
+    """Tells those who subscribe when their resource is listened for."""
+
+    def __init__(self, mailbox: Mailbox) -> None:
+        self._mailbox = mailbox
+        self._heard: dict[Any, asyncio.Event] = {}
+        self._told: frozenset[tuple[str, str]] = frozenset()
+        self._telling: set[asyncio.Task[None]] = set()
+
+    def heard(self, source: Any) -> None:
+        """Hear that nothing is missed any more of what this source says."""
+        if source in self._heard:
+            self._heard[source].set()
+
+    def follow(self, session: ClientSession, sources: Iterable[tuple[str, ...]]) -> None:
+        """Hear what the sources are, and tell of each subscription that is new once its source is heard."""
+        self._heard = {source: self._heard.get(source) or asyncio.Event() for source in sources}
+        wanted = {
+            (server_id, uri): links.followed(session, server_id, uri)
+            for server_id in session.state.servers
+            for uri in Part.of(session.state, server_id).subscribed
+        }
+        by_server = {source[0]: event for source, event in self._heard.items()}
+        for (server_id, uri), letter in wanted.items():
+            if (server_id, uri) not in self._told and server_id in by_server:
+                task = asyncio.get_running_loop().create_task(self._tell(by_server[server_id], letter))
+                self._telling.add(task)
+                task.add_done_callback(self._telling.discard)
+        self._told = frozenset(wanted)
+
+    async def aclose(self) -> None:
+        """Tell no more."""
+        for task in self._telling:
+            task.cancel()
+        await asyncio.gather(*self._telling, return_exceptions=True)
+
+    async def _tell(self, heard: asyncio.Event, letter: str) -> None:
+        await heard.wait()
+        try:
+            await self._mailbox.post(letter, {})
+        except RouteIQError as away:
+            logger.debug("routeiq: nobody hears that a resource is listened for (%s)", away)
+
+
 class Grants:
     """Which subscriptions the servers grant, as far as they have said."""
 
@@ -222,6 +286,22 @@ class Grants:
             for uri in uris
             if uri in self._asked[server_id]
         ]
+
+
+async def _listened(wire: Wire, link: Link, following: Following) -> AsyncGenerator[Json, None]:
+    async with wire.listening(link.headers) as said:
+        following.heard((wire.server.server_id, link.session))
+        if said is None:
+            await asyncio.Event().wait()  # it never says anything by itself
+            return
+        async for each in said:
+            yield each
+
+
+async def _ended(session: ClientSession, following: Following) -> None:
+    await following.aclose()
+    with suppress(RouteIQError):
+        await session.count_listener(-1)
 
 
 async def _again(listen: Callable[[], AsyncGenerator[Json, None]]) -> AsyncGenerator[Json, None]:

@@ -14,7 +14,7 @@ from routeiq_plugin.errors import BackendError, Conflict
 from routeiq_plugin.mcp.relay.carrier import SESSION
 from routeiq_plugin.mcp.relay.client_sessions import MOST_SUBSCRIPTIONS, ClientSession, State
 from routeiq_plugin.mcp.relay.facts import Facts
-from routeiq_plugin.mcp.relay.translation.server_sessions import opened
+from routeiq_plugin.mcp.relay.translation.server_sessions import begun
 from routeiq_plugin.mcp.relay.wire import VERSION, Wire
 
 _MARK: Final = "routeiq.at."
@@ -74,9 +74,9 @@ async def linked(session: ClientSession, wire: Wire, identity: str) -> Link:
 
 async def _begun(session: ClientSession, wire: Wire, identity: str) -> Link:
     facts = session.state.facts
-    begun = await opened(wire, Facts(facts.version, facts.info, facts.capabilities))
-    logs = "logging" in (begun.introduction.get("capabilities") or {})
-    own = Link(begun.headers.get(SESSION, ""), begun.headers[VERSION], str(wire.server.version), identity, logs)
+    headers, introduction = await begun(wire, Facts(facts.version, facts.info, facts.capabilities))
+    logs = "logging" in (introduction.get("capabilities") or {})
+    own = Link(headers.get(SESSION, ""), headers[VERSION], str(wire.server.version), identity, logs)
 
     def with_own(part: Part) -> Part:
         return part if _good(part.link, wire, identity) else replace(part, link=own)
@@ -104,6 +104,11 @@ async def subscribe(session: ClientSession, server_id: str, own: str, given: str
         return replace(part, subscribed={**part.subscribed, own: given})
 
     await _change(session, server_id, added)
+
+
+def followed(session: ClientSession, server_id: str, own: str) -> str:
+    """Name the letter that tells that changes of a resource are listened for."""
+    return f"{session.name} follows {json.dumps([server_id, own])}"
 
 
 async def unsubscribe(session: ClientSession, server_id: str, own: str) -> None:

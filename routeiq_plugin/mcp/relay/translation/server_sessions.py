@@ -260,6 +260,12 @@ class ServerSessions:
 
 
 async def _opened(wire: Wire, facts: Facts, news: News) -> ServerSession:
+    headers, introduction = await begun(wire, facts)
+    return ServerSession(wire, headers, introduction, news)
+
+
+async def begun(wire: Wire, facts: Facts) -> tuple[Mapping[str, str], Json]:
+    """Begin a session; returns the headers that name it, and what the server says of itself. Raises `BackendError`."""
     reply = await wire.once(shapes.initialize(facts), {})
     result = (reply.message or {}).get("result")
     if not isinstance(result, dict) or not isinstance(result.get("protocolVersion"), str):
@@ -267,7 +273,7 @@ async def _opened(wire: Wire, facts: Facts, news: News) -> ServerSession:
     given = reply.headers.get(SESSION)
     headers = {VERSION: result["protocolVersion"]} | ({SESSION: given} if given else {})
     await wire.tell({"jsonrpc": "2.0", "method": "notifications/initialized"}, headers)
-    return ServerSession(wire, headers, result, news)
+    return headers, result
 
 
 def _rest(wire: Wire, identity: str, facts: Facts) -> str:
