@@ -149,7 +149,7 @@ async def test_a_stream_that_is_taken_away_ends() -> None:
 
 
 def test_stored_parts_come_back_as_they_were() -> None:
-    link = links.Link("s", "2025-11-25", "3", "identity", True, "info")
+    link = links.Link("s", "2025-11-25", "3", "identity", True, "info", True)
     part = links.Part(link, {"memo://a": "mcp-server://one/memo://a"})
     stored = json.loads(json.dumps(part.stored()))
     assert stored == part.stored()

@@ -34,15 +34,18 @@ Json = dict[str, Any]
 class Linked:
     """A client and a server that both have sessions."""
 
-    def __init__(self, wire: Wire, session: ClientSession, identity: str, heard: Heard) -> None:
+    def __init__(
+        self, wire: Wire, sessions: ClientSessions, session: ClientSession, identity: str, heard: Heard
+    ) -> None:
         self._wire = wire
+        self._sessions = sessions
         self._session = session
         self._identity = identity
         self._heard = heard
 
     async def link(self) -> Link:
         """Return the session with the server, begun where there is none; raises `BackendError`."""
-        return await linked(self._session, self._wire, self._identity)
+        return await linked(self._sessions, self._session, self._wire, self._identity)
 
     async def ask(self, message: Json, mirrored: Headers) -> AsyncGenerator[Json, None]:
         """Send a request, once more where the server has forgotten the session and so has done nothing."""
@@ -149,7 +152,7 @@ class Conversations:
             if await self._is_stateless(wire, visit):
                 return Direct(wire)
             return Downward(wire, self._bench, Owner(owner_of(visit.asked.caller), identity), visit.facts)
-        talk = Linked(wire, visit.session, identity, self.heard(server, identity))
+        talk = Linked(wire, self._sessions, visit.session, identity, self.heard(server, identity))
         if self._generations.speaks(server, Generation.SESSIONS) is not False:
             try:
                 await talk.link()

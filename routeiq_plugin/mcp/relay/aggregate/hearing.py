@@ -109,7 +109,7 @@ class Hearing:
         """Yield what a server says on its session by itself, in names that tell the client whose they are."""
         wire, identity = await self._conversations.wire(visit, server)
         heard = self._conversations.heard(server, identity)
-        listen = partial(_listened, wire, link, following)
+        listen = partial(_listened, wire, session, link, following)
         async with aclosing(_again(listen)) as said:
             async for each in said:
                 told = heard.told(session, each)
@@ -288,8 +288,9 @@ class Grants:
         ]
 
 
-async def _listened(wire: Wire, link: Link, following: Following) -> AsyncGenerator[Json, None]:
+async def _listened(wire: Wire, session: ClientSession, link: Link, following: Following) -> AsyncGenerator[Json, None]:
     async with wire.listening(link.headers) as said:
+        await links.heard(session, wire.server.server_id, link)
         following.heard((wire.server.server_id, link.session))
         if said is None:
             await asyncio.Event().wait()  # it never says anything by itself
@@ -301,7 +302,7 @@ async def _listened(wire: Wire, link: Link, following: Following) -> AsyncGenera
 async def _ended(session: ClientSession, following: Following) -> None:
     await following.aclose()
     with suppress(RouteIQError):
-        await session.count_listener(-1)
+        await links.unheard(session)
 
 
 async def _again(listen: Callable[[], AsyncGenerator[Json, None]]) -> AsyncGenerator[Json, None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import secrets
@@ -12,11 +13,13 @@ from typing import Any, Final
 
 from routeiq_plugin.errors import BackendError, Conflict
 from routeiq_plugin.mcp.relay.carrier import SESSION
-from routeiq_plugin.mcp.relay.client_sessions import MOST_SUBSCRIPTIONS, ClientSession, State
+from routeiq_plugin.mcp.relay.client_sessions import MOST_SUBSCRIPTIONS, ClientSession, ClientSessions, State
 from routeiq_plugin.mcp.relay.facts import Facts
 from routeiq_plugin.mcp.relay.translation.server_sessions import begun
 from routeiq_plugin.mcp.relay.wire import VERSION, Wire
 
+LISTENED_SECONDS: Final = 5.0
+"""Longest wait of a request for the stream that brings what its server says by itself."""
 _MARK: Final = "routeiq.at."
 
 Json = dict[str, Any]
@@ -36,6 +39,8 @@ class Link:
     logs: bool
     level: str | None = None
     """Log messages of this level and above were asked for."""
+    heard: bool = False
+    """What the server says by itself is listened to."""
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -63,13 +68,17 @@ class Part:
         return {"link": asdict(self.link) if self.link else None, "subscribed": dict(self.subscribed)}
 
 
-async def linked(session: ClientSession, wire: Wire, identity: str) -> Link:
+async def linked(sessions: ClientSessions, session: ClientSession, wire: Wire, identity: str) -> Link:
     """Return the session with a server, which is begun where there is none; raises `BackendError`."""
     link = _good(Part.of(session.state, wire.server.server_id).link, wire, identity)
     if link is None:
         link = await _begun(session, wire, identity)
     level = session.state.facts.level
-    return link if not link.logs or level in (None, link.level) else await _leveled(session, wire, link, str(level))
+    if link.logs and level not in (None, link.level):
+        link = await _leveled(session, wire, link, str(level))
+    if session.state.listeners and not link.heard:
+        await _listened_to(sessions, session, wire.server.server_id, link)
+    return link
 
 
 async def _begun(session: ClientSession, wire: Wire, identity: str) -> Link:
@@ -82,7 +91,7 @@ async def _begun(session: ClientSession, wire: Wire, identity: str) -> Link:
         return part if _good(part.link, wire, identity) else replace(part, link=own)
 
     kept = (await _change(session, wire.server.server_id, with_own)).link or own
-    if kept != own:
+    if kept.session != own.session:
         await wire.end(own.headers)  # another request was faster
         return kept
     for uri in Part.of(session.state, wire.server.server_id).subscribed:
@@ -90,9 +99,42 @@ async def _begun(session: ClientSession, wire: Wire, identity: str) -> Link:
     return own
 
 
+async def _listened_to(sessions: ClientSessions, session: ClientSession, server_id: str, link: Link) -> None:
+    """Wait until the client's stream has reached the server: what it asks on its own would be lost before."""
+    try:
+        async with asyncio.timeout(LISTENED_SECONDS):
+            while session.state.listeners and _is_unheard(session, server_id, link):
+                await sessions.changes(session)
+    except TimeoutError:
+        await heard(session, server_id, link)  # nobody is going to: the next request need not wait
+
+
+def _is_unheard(session: ClientSession, server_id: str, link: Link) -> bool:
+    now = Part.of(session.state, server_id).link
+    return now is not None and now.session == link.session and not now.heard
+
+
+async def heard(session: ClientSession, server_id: str, link: Link) -> None:
+    """Remember that what a server says by itself is listened to."""
+    await _change(session, server_id, lambda part: _with(part, link, heard=True))
+
+
+async def unheard(session: ClientSession) -> None:
+    """Remember that one of the client's streams has ended, and that nobody listens after the last."""
+
+    def without(state: State) -> State:
+        listeners = max(0, state.listeners - 1)
+        parts = {server_id: Part.of(state, server_id) for server_id in state.servers}
+        if not listeners:
+            parts = {each: _with(part, part.link, heard=False) for each, part in parts.items()}
+        return replace(state, listeners=listeners, servers={each: part.stored() for each, part in parts.items()})
+
+    await session.change(without)
+
+
 async def lost(session: ClientSession, server_id: str, link: Link) -> None:
     """Hear that a server has forgotten a session."""
-    await _change(session, server_id, lambda part: replace(part, link=None) if part.link == link else part)
+    await _change(session, server_id, lambda part: replace(part, link=None) if _has(part, link) else part)
 
 
 async def subscribe(session: ClientSession, server_id: str, own: str, given: str) -> None:
@@ -142,9 +184,8 @@ async def _leveled(session: ClientSession, wire: Wire, link: Link, level: str) -
     request_id = f"routeiq.{secrets.token_urlsafe(8)}"
     asked = {"jsonrpc": "2.0", "id": request_id, "method": "logging/setLevel", "params": {"level": level}}
     await wire.once(asked, link.headers)
-    own = replace(link, level=level)
-    await _change(session, wire.server.server_id, lambda part: replace(part, link=own) if part.link == link else part)
-    return own
+    await _change(session, wire.server.server_id, lambda part: _with(part, link, level=level))
+    return replace(link, level=level)
 
 
 async def _subscribe_again(wire: Wire, link: Link, uri: str) -> None:
@@ -163,6 +204,17 @@ async def _change(session: ClientSession, server_id: str, changed: Callable[[Par
         return replace(state, servers={**state.servers, server_id: after.stored()})
 
     return Part.of(await session.change(with_part), server_id)
+
+
+def _has(part: Part, link: Link | None) -> bool:
+    return part.link is not None and link is not None and part.link.session == link.session
+
+
+def _with(part: Part, link: Link | None, **changed: Any) -> Part:
+    """Change a link, if it is the one that is there."""
+    if part.link is None or not _has(part, link):
+        return part
+    return replace(part, link=replace(part.link, **changed))
 
 
 def _good(link: Link | None, wire: Wire, identity: str) -> Link | None:
