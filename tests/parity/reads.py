@@ -61,6 +61,10 @@ OWNED: Final[Mapping[str, str]] = {
         for method in ("GET", "POST", "DELETE")
         for path in ("/mcp/proxy", "/{mcp_server_name}/mcp")
     },
+    **{
+        f"{method} /mcp": "sessions of ours, and clients of 2026-07-28; all else is left to stock"
+        for method in ("GET", "POST", "DELETE")
+    },
     "GET /agent/daily/activity": "from our own table; stock answers 500 without Prisma",
 }
 """Stock operations that the plugin answers instead, on purpose."""
