@@ -54,6 +54,22 @@ def test_a_server_of_one_generation_passes_in_the_other(
     assert len(report.checks) >= SCORED[revision], report.text
 
 
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("revision", REVISIONS)
+def test_a_server_passes_as_the_only_one_of_all_that_a_key_may_use(
+    suite: Suite, relayed: Relayed, revision: Revision, tmp_path: Path
+) -> None:
+    """At `/mcp`, where names are listed behind the server's prefix, and its own are understood."""
+    expected = EXPECTED / f"expected-failures-{revision}-aggregate.yml"
+    with shim(relayed.proxy.port, relayed.key()) as port:
+        for attempt in range(ATTEMPTS):
+            report = suite.run(f"http://127.0.0.1:{port}/mcp", revision, tmp_path / str(attempt), expected)
+            if report.returncode == 0:
+                break
+    assert report.returncode == 0, report.text
+    assert len(report.checks) >= SCORED[revision], report.text
+
+
 def _outcome(report: Report) -> tuple[dict[str, list[str]], dict[str, int]]:
     return report.failing(), _passed(report)
 
