@@ -57,7 +57,7 @@ def enveloped(message: Json, facts: Facts) -> Json:
 def routing_headers(message: Json) -> dict[str, str]:
     """Return the headers that repeat parts of such a request (SEP-2243); arguments of tools are not among them."""
     method = str(message["method"])
-    headers = {"mcp-protocol-version": STATELESS, "mcp-method": method}
+    headers = {"mcp-protocol-version": STATELESS, "mcp-method": encode_header_value(method)}
     named = (message.get("params") or {}).get(NAME_BEARING_METHODS.get(method, ""))
     return headers | ({"mcp-name": encode_header_value(named)} if isinstance(named, str) else {})
 
