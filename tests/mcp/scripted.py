@@ -46,8 +46,11 @@ class Exchange(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """Answer as the script says, else as any server would."""
         self._read(self.rfile.read(int(self.headers["content-length"])))
-        say = self.server.script.get(self.message.get("method", "answer"))
-        (say or _usual)(self)
+        is_modern = self.headers.get("mcp-protocol-version") == _VERSION
+        if is_modern != (self.server.generation == STATELESS):
+            self.answer(status=400, error={"code": -32600, "message": "Bad Request: Unsupported protocol version"})
+            return
+        self.server.script.get(self.message.get("method", "answer"), _usual)(self)
 
     def do_GET(self) -> None:
         """Have nothing to say, unless there is a script for it."""
@@ -134,9 +137,7 @@ def scripted(generation: str) -> Iterator[Scripted]:
 
 def _usual(exchange: Exchange) -> None:
     message, generation = exchange.message, exchange.server.generation
-    if (exchange.headers.get("mcp-protocol-version") == _VERSION) != (generation == STATELESS):
-        exchange.answer(status=400, error={"code": -32600, "message": "Bad Request: Unsupported protocol version"})
-    elif "id" not in message or "method" not in message:
+    if "id" not in message or "method" not in message:
         exchange.nothing(202)
     elif message["method"] == "initialize" and generation == SESSIONS:
         said = {"protocolVersion": "2025-11-25", "capabilities": _CAPABILITIES, "serverInfo": _WHO}
@@ -144,8 +145,10 @@ def _usual(exchange: Exchange) -> None:
     elif message["method"] == "server/discover" and generation == STATELESS:
         meta = {"io.modelcontextprotocol/serverInfo": _WHO}
         said = {"supportedVersions": [_VERSION], "capabilities": _CAPABILITIES, "_meta": meta}
-        exchange.answer({"resultType": "complete", **said})
+        exchange.answer({"resultType": "complete", "ttlMs": 0, "cacheScope": "private", **said})
     elif message["method"] == "tools/list":
-        exchange.answer({"tools": [{"name": each, "inputSchema": {"type": "object"}} for each in ("one", "other")]})
+        tools = [{"name": each, "inputSchema": {"type": "object"}} for each in ("one", "other")]
+        modern = {"resultType": "complete", "ttlMs": 0, "cacheScope": "private"} if generation == STATELESS else {}
+        exchange.answer({"tools": tools, **modern})
     else:
         exchange.answer(error={"code": -32601, "message": "Method not found"})

@@ -264,6 +264,7 @@ async def _opened(wire: Wire, facts: Facts, news: News) -> ServerSession:
     result = (reply.message or {}).get("result")
     if not isinstance(result, dict) or not isinstance(result.get("protocolVersion"), str):
         raise BackendError("the MCP server does not begin a session")
+    shapes.require_introduction(result)
     given = reply.headers.get(SESSION)
     headers = {VERSION: result["protocolVersion"]} | ({SESSION: given} if given else {})
     await wire.tell({"jsonrpc": "2.0", "method": "notifications/initialized"}, headers)

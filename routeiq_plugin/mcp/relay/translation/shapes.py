@@ -24,6 +24,7 @@ from routeiq_plugin.mcp.relay.facts import (
     VERSION_META,
     Facts,
 )
+from routeiq_plugin.mcp.relay.wire import Malformed
 
 COMPLETE: Final = "complete"
 INPUT_REQUIRED: Final = "input_required"
@@ -39,6 +40,14 @@ _RESOURCE_NOT_FOUND: Final = -32002
 _INVALID_PARAMS: Final = -32602
 
 Json = dict[str, Any]
+
+
+def require_introduction(said: Any) -> None:
+    """Require the parts that are read of what a server says of itself; raises `Malformed`."""
+    able = said.get("capabilities")
+    is_sound = isinstance(able, dict | None) and all(isinstance(each, dict | None) for each in (able or {}).values())
+    if not is_sound or not isinstance(said.get("_meta"), dict | None):
+        raise Malformed
 
 
 # For a server without sessions
