@@ -48,14 +48,14 @@ class Exchange(BaseHTTPRequestHandler):
         self._read(self.rfile.read(int(self.headers["content-length"])))
         is_modern = self.headers.get("mcp-protocol-version") == _VERSION
         if is_modern != (self.server.generation == STATELESS):
-            self.answer(status=400, error={"code": -32600, "message": "Bad Request: Unsupported protocol version"})
+            self.server.script.get("refusal", _refuse)(self)
             return
         self.server.script.get(self.message.get("method", "answer"), _usual)(self)
 
     def do_GET(self) -> None:
         """Have nothing to say, unless there is a script for it."""
         self._read(b"{}")
-        self.server.script.get("GET", lambda exchange: exchange.nothing(405))(self)
+        self.server.script.get("GET", _no_stream)(self)
 
     def do_DELETE(self) -> None:
         """End a session."""
@@ -111,7 +111,7 @@ Say = Callable[[Exchange], None]
 
 @dataclass(eq=False)
 class Scripted(ThreadingHTTPServer):
-    """It; `script` says how methods of JSON-RPC are answered, and "answer" and "GET"."""
+    """It; `script` says how methods are answered, and what has none: "answer", "GET", "refusal" of a generation."""
 
     generation: str
     script: dict[str, Say] = field(default_factory=dict)
@@ -121,6 +121,9 @@ class Scripted(ThreadingHTTPServer):
 
     def __post_init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Exchange)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Think nothing of clients that leave."""
 
     @property
     def url(self) -> str:
@@ -133,6 +136,14 @@ def scripted(generation: str) -> Iterator[Scripted]:
     """Run one until the end of the block."""
     with serving(Scripted(generation)) as running:
         yield running
+
+
+def _refuse(exchange: Exchange) -> None:
+    exchange.answer(status=400, error={"code": -32600, "message": "Bad Request: Unsupported protocol version"})
+
+
+def _no_stream(exchange: Exchange) -> None:
+    exchange.nothing(405)
 
 
 def _usual(exchange: Exchange) -> None:

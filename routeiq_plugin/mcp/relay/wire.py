@@ -68,8 +68,9 @@ class Wire:
         self._seconds = seconds
 
     async def once(self, message: Json, headers: Headers) -> Reply:
-        """Send, and read what comes up to its answer; raises `BackendError`."""
+        """Send, and read what comes up to its answer; raises `SessionLost`, `BackendError`."""
         async with self._sent(message, headers) as response:
+            _require_session(response, headers)
             found = None
             async with aclosing(_messages(response, _Patience(self._seconds))) as messages:
                 async for _, said in messages:
@@ -122,9 +123,10 @@ class Wire:
     async def listening(self, headers: Headers) -> AsyncIterator[AsyncIterator[Json] | None]:
         """Listen to what a server says by itself: nothing is missed that it says from then on.
 
-        None where it says nothing by itself. Raises `BackendError` where it cannot be reached.
+        None where it says nothing by itself. Raises `SessionLost`, and `BackendError` where it cannot be reached.
         """
         async with self._got(headers) as response:
+            _require_session(response, headers)
             if response.status_code >= _REFUSED or not _is_stream(response):
                 yield None
                 return

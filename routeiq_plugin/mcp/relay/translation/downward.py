@@ -7,10 +7,11 @@ import hashlib
 import json
 import logging
 import secrets
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, TypeVar
 
 from routeiq_plugin.errors import BackendError, BackendTimeout, CannotOpen, InvalidRequest, Unavailable
 from routeiq_plugin.mcp.relay.carrier import PARAMETERS
@@ -41,6 +42,7 @@ _LISTS: Final = {
 logger = logging.getLogger(__name__)
 
 Json = dict[str, Any]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,7 @@ class Downward:
             yield shapes.completed(method, _result(message["id"], await self.introduction()))
             return
         if method == LISTEN:
-            stream = self._subscribed(message["id"], params)
+            stream = self._on_session(partial(self._subscribed, message["id"], params))
         elif isinstance(params.get("requestState"), str):
             stream = self._continued(message, params)
         else:
@@ -96,7 +98,7 @@ class Downward:
 
     async def _begun(self, message: Json, headers: Headers) -> AsyncGenerator[Json, None]:
         exchange = Exchange(self._bench, self._owner, message)
-        said, is_ours = self._sent(message, headers), True
+        said, is_ours = self._on_session(partial(self._said, message, headers)), True
         try:
             async for each in said:
                 if isinstance(each, Question):
@@ -109,22 +111,22 @@ class Downward:
             if is_ours:
                 await said.aclose()
 
-    async def _sent(self, message: Json, headers: Headers) -> AsyncGenerator[Json | Question, None]:
-        """Send on the client's session, and once more on a new one where the server has forgotten it."""
+    async def _on_session(self, talk: Callable[[ServerSession], AsyncGenerator[T, None]]) -> AsyncGenerator[T, None]:
+        """Talk on the client's session, and once more on a new one where the server has forgotten it."""
         session = await self._session()
         try:
-            async with aclosing(self._said(session, message, headers)) as said:
+            async with aclosing(talk(session)) as said:
                 async for each in said:
                     yield each
             return
         except SessionLost:
             self._bench.sessions.lost(session)
-        async with aclosing(self._said(await self._session(), message, headers)) as said:
+        async with aclosing(talk(await self._session())) as said:
             async for each in said:
                 yield each
 
     async def _said(
-        self, session: ServerSession, message: Json, headers: Headers
+        self, message: Json, headers: Headers, session: ServerSession
     ) -> AsyncGenerator[Json | Question, None]:
         await self._set_level(session)
         own_id = next(session.ids)
@@ -162,7 +164,8 @@ class Downward:
             answer["result"] = {}
         else:
             answer["error"] = {"code": -32601, "message": "Method not found"}
-        await session.wire.tell(answer, session.headers)
+        with suppress(BackendError):  # what becomes of the request is told on its own stream
+            await session.wire.tell(answer, session.headers)
         return None
 
     async def _continued(self, message: Json, params: Mapping[str, Any]) -> AsyncGenerator[Json, None]:
@@ -209,9 +212,10 @@ class Downward:
 
     # Subscriptions
 
-    async def _subscribed(self, asked_id: Any, params: Mapping[str, Any]) -> AsyncGenerator[Json, None]:
+    async def _subscribed(
+        self, asked_id: Any, params: Mapping[str, Any], session: ServerSession
+    ) -> AsyncGenerator[Json, None]:
         """Listen on the client's own session, where its calls may change what is told of."""
-        session = await self._session()
         honored, uris = _honored(session, params.get("notifications"))
         async with session.listening(uris) as (heard, granted):
             honored |= {"resourceSubscriptions": list(granted)} if granted else {}
