@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import uuid
 from collections.abc import Iterable, Mapping
@@ -88,7 +89,7 @@ def _read_at(body: Any) -> datetime | None:
 def json_body(body: bytes) -> Any:
     """Parse a request body; raises `MalformedBody` that says where it breaks."""
     try:
-        parsed = json.loads(body, parse_constant=_refuse_constant)
+        parsed = json.loads(body, parse_constant=_refuse_constant, parse_float=_finite)
     except json.JSONDecodeError as broken:
         raise MalformedBody(
             f"The request body is not valid JSON: {broken.msg} at line {broken.lineno}, column {broken.colno}"
@@ -101,6 +102,13 @@ def json_body(body: bytes) -> Any:
 
 def _refuse_constant(name: str) -> Any:
     raise MalformedBody(f"The request body is not valid JSON: {name} is not a JSON value")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):
+        raise ValueError(digits)
+    return number
 
 
 def _require_renderable(parsed: Any) -> None:

@@ -20,6 +20,16 @@ _META: Final[Mapping[str, Any]] = {
     "io.modelcontextprotocol/clientInfo": {"name": "raw", "version": "1"},
     "io.modelcontextprotocol/clientCapabilities": {},
 }
+_ACCEPT: Final = {"Accept": "application/json, text/event-stream"}
+
+
+def asked(client: httpx.Client, url: str, method: str, params: Mapping[str, Any], **meta: Any) -> httpx.Response:
+    """Send one request, as clients of 2026-07-28 do."""
+    headers = {**_ACCEPT, "MCP-Protocol-Version": VERSION, "Mcp-Method": method}
+    named = params.get("name", params.get("uri"))
+    headers |= {"Mcp-Name": named} if named is not None else {}
+    message = {"jsonrpc": "2.0", "id": "raw", "method": method, "params": {**params, "_meta": {**_META, **meta}}}
+    return client.post(url, json=message, headers=headers)
 
 
 def called(client: httpx.Client, url: str, tool: str, arguments: Mapping[str, Any], **headers: str) -> httpx.Response:
@@ -28,8 +38,7 @@ def called(client: httpx.Client, url: str, tool: str, arguments: Mapping[str, An
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     params = {"name": tool, "arguments": dict(arguments), "_meta": _META}
     message = {"jsonrpc": "2.0", "id": "raw", "method": "tools/call", "params": params}
-    accept = {"Accept": "application/json, text/event-stream"}
-    return client.post(url, json=message, headers={**accept, **described, **named})
+    return client.post(url, json=message, headers={**_ACCEPT, **described, **named})
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,7 @@ def test_one_message_is_read(message: object) -> None:
         b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"add","Arguments":{}}}',
         b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":["add"]}',
         b'{"jsonrpc":"2.0","id":NaN,"method":"ping"}',
+        b'{"jsonrpc":"2.0","id":1e400,"method":"ping"}',
         b'{"jsonrpc":"2.0","id":1,"method":"ping"} {}',
         json.dumps(CALL).encode("utf-16"),
         b"\xef\xbb\xbf" + json.dumps(CALL).encode(),

@@ -31,11 +31,16 @@ async def events(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 def message_of(event: bytes) -> Any:
     """Return what the event's data says; None for an event without data, or whose data is not JSON."""
-    data = b"\n".join(_field(line) for line in _LINE.split(event) if _is_data(line))
+    data = data_of(event)
     try:
         return json.loads(data) if data else None
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
+
+
+def data_of(event: bytes) -> bytes:
+    """Return the event's data; empty for an event without any."""
+    return b"\n".join(_field(line) for line in _LINE.split(event) if _is_data(line))
 
 
 def id_of(event: bytes) -> str | None:

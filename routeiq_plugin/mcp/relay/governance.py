@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
+from pydantic import ValidationError
 from starlette.requests import Request
 
 from routeiq_plugin.errors import BackendError, BackendTimeout, Forbidden, InvalidRequest
@@ -148,19 +149,16 @@ class GovernedCall:
     async def answered(self, message: Json) -> Json | None:
         """Show the result to hooks; raises what a guardrail refuses with."""
         if "result" not in message:
-            error = message.get("error") or {}
             self._outcome = "refused"
-            await self._hosted.fail(ServerRefused(int(error.get("code") or 0), str(error.get("message") or "")))
+            await self._hosted.fail(_refusal(message.get("error")))
             return None
-        from mcp_types import CallToolResult
-
         try:
             if self._judging is not None:
                 await self._judging
             raw = message["result"]
             # What only asks for input (2026-07-28) has no content yet: hooks and events see an empty result.
-            is_whole = raw.get("resultType", COMPLETE) == COMPLETE
-            result = CallToolResult.model_validate(raw if is_whole else {"content": []})
+            is_whole = not isinstance(raw, dict) or raw.get("resultType", COMPLETE) == COMPLETE
+            result = _read(raw if is_whole else {"content": []})
             before = _dumped(result)
             shown = await self._hosted.answered(result)
         except Exception as refused:
@@ -222,6 +220,23 @@ async def rule_on(tools: Tools, asked: Asked, request: Request, server: Server, 
         return Ruling(governed, message, headers=headers, tool=target.tool)
     changed = {**message, "params": {**call.body, "name": target.tool.name, "arguments": governed.arguments}}
     return Ruling(governed, changed, True, is_new, headers, target.tool)
+
+
+def _refusal(error: Any) -> ServerRefused:
+    """Read a server's error, which may be anything: it is the client's to make sense of."""
+    told = error if isinstance(error, Mapping) else {"message": error}
+    code = told.get("code")
+    return ServerRefused(code if isinstance(code, int) else 0, str(told.get("message") or ""))
+
+
+def _read(result: Any) -> Any:
+    """Read a result of a call as the SDK's `CallToolResult`; raises `BackendError`."""
+    from mcp_types import CallToolResult
+
+    try:
+        return CallToolResult.model_validate(result)
+    except ValidationError:
+        raise BackendError("the MCP server's result is not what the protocol says it must be") from None
 
 
 def _dumped(result: Any) -> Json:

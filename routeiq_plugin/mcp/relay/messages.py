@@ -38,6 +38,19 @@ def require_message(body: bytes, headers: Mapping[str, str]) -> Json:
     return message
 
 
+def require_shape(message: Json) -> None:
+    """Require what the protocol says of a message's members, for whoever has to read them; raises `InvalidRequest`."""
+    if not isinstance(message.get("method", ""), str):
+        raise InvalidRequest("method must be text")
+    if isinstance(message.get("id"), dict | list | bool):
+        raise InvalidRequest("id must be text or a number")
+    params = message.get("params")
+    if params is not None and not isinstance(params, dict):
+        raise InvalidRequest("params must be an object")
+    if params is not None and not isinstance(params.get("_meta"), dict | None):
+        raise InvalidRequest("params._meta must be an object")
+
+
 def _require_call(params: Any, headers: Mapping[str, str]) -> None:
     if not isinstance(params, dict):
         raise InvalidRequest("params must be an object")

@@ -28,6 +28,14 @@ _STATUSES: Final = {-32700: 400, -32600: 400, -32602: 400, -32020: 400, -32021: 
 Json = dict[str, Any]
 
 
+class _Message(JSONResponse):
+    """A message, escaped: servers may send halves of surrogate pairs, which UTF-8 has no bytes for."""
+
+    def render(self, content: Json) -> bytes:
+        """Render it."""
+        return _rendered(content)
+
+
 class governed:  # noqa: N801  reads as what it makes of messages
     """What a server says to one request, with its answer under a rule; failures become the answer."""
 
@@ -75,14 +83,14 @@ async def respond(exchange: governed, headers: Mapping[str, str], *, has_statuse
     if first is not None and is_answer(first):
         await said.aclose()
         await exchange.aclose()
-        return answer(first, headers) if has_statuses else JSONResponse(first, _OK, dict(headers))
+        return answer(first, headers) if has_statuses else _Message(first, _OK, dict(headers))
     return _stream(_events(first, said), headers, exchange.aclose)
 
 
 def answer(message: Json, headers: Mapping[str, str] | None = None) -> Response:
     """Answer a request of 2026-07-28 with one message, whose error gives the status."""
     status = _STATUSES.get((message.get("error") or {}).get("code", 0), _OK)
-    return JSONResponse(message, status, dict(headers or {}))
+    return _Message(message, status, dict(headers or {}))
 
 
 def listening(messages: AsyncGenerator[Json, None], headers: Mapping[str, str]) -> Response:
@@ -114,7 +122,11 @@ async def _events(first: Json | None, rest: AsyncGenerator[Json, None]) -> Async
 
 
 def _event(message: Json) -> bytes:
-    return b"event: message\ndata: " + json.dumps(message, separators=(",", ":")).encode() + b"\n\n"
+    return b"event: message\ndata: " + _rendered(message) + b"\n\n"
+
+
+def _rendered(message: Json) -> bytes:
+    return json.dumps(message, separators=(",", ":")).encode()
 
 
 def refused(asked_id: Any, error: RouteIQError | HTTPException) -> Response:

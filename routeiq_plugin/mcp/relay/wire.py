@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
-from routeiq_plugin.errors import BackendError
+from routeiq_plugin.errors import BackendError, RouteIQError
 from routeiq_plugin.mcp.credentials import Credential
 from routeiq_plugin.mcp.model import Server
 from routeiq_plugin.mcp.relay.carrier import SESSION, Carrier
-from routeiq_plugin.mcp.relay.events import events, id_of, message_of
+from routeiq_plugin.mcp.relay.events import data_of, events, id_of
 from routeiq_plugin.mcp.relay.silence import UNBOUNDED, silent
+from routeiq_plugin.outbound import backend_error
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +32,13 @@ _REFUSED: Final = 400
 
 Json = dict[str, Any]
 Headers = Mapping[str, str]
+
+
+class Malformed(BackendError):
+    """The server says something that it must not."""
+
+    def __init__(self) -> None:
+        super().__init__("the MCP server's answer is not what the protocol says it must be")
 
 
 class SessionLost(BackendError):
@@ -59,8 +68,9 @@ class Wire:
         self._seconds = seconds
 
     async def once(self, message: Json, headers: Headers) -> Reply:
-        """Send, and read what comes up to its answer; raises `BackendError`."""
+        """Send, and read what comes up to its answer; raises `SessionLost`, `BackendError`."""
         async with self._sent(message, headers) as response:
+            _require_session(response, headers)
             found = None
             async with aclosing(_messages(response, _Patience(self._seconds))) as messages:
                 async for _, said in messages:
@@ -113,9 +123,10 @@ class Wire:
     async def listening(self, headers: Headers) -> AsyncIterator[AsyncIterator[Json] | None]:
         """Listen to what a server says by itself: nothing is missed that it says from then on.
 
-        None where it says nothing by itself. Raises `BackendError` where it cannot be reached.
+        None where it says nothing by itself. Raises `SessionLost`, and `BackendError` where it cannot be reached.
         """
         async with self._got(headers) as response:
+            _require_session(response, headers)
             if response.status_code >= _REFUSED or not _is_stream(response):
                 yield None
                 return
@@ -208,6 +219,49 @@ async def _spoken(response: Any) -> AsyncGenerator[Json, None]:
                 yield said
 
 
+def read(data: bytes) -> Json | None:
+    """Read what a server says; None for what is no message that anybody could do anything with.
+
+    Raises `ValueError` for what is no JSON, and `Malformed` for an answer that is none, or that no answer could repeat.
+    """
+    try:
+        message = json.loads(data, parse_constant=_refused_number, parse_float=_finite)
+    except RecursionError:
+        raise Malformed from None
+    if not isinstance(message, dict):
+        return None
+    if "method" in message:
+        return message if is_asked(message) else None
+    return _sound(message) if "result" in message or "error" in message else None
+
+
+def is_asked(message: Any) -> bool:
+    """Tell whether something has the shape of a request or notification."""
+    if not isinstance(message, dict) or not isinstance(message.get("method"), str):
+        return False
+    params = message.get("params")
+    return params is None or (isinstance(params, dict) and isinstance(params.get("_meta"), dict | None))
+
+
+def _sound(answer: Json) -> Json:
+    """Require the shape of an answer; servers that send `"error": null` beside a result mean the result."""
+    error = answer.get("error")
+    if error is None and isinstance(answer.get("result"), dict):
+        return {name: value for name, value in answer.items() if name != "error"}
+    if not isinstance(error, dict) or type(error.get("code")) is not int or not isinstance(error.get("message"), str):
+        raise Malformed
+    return answer
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    return number if math.isfinite(number) else _refused_number(digits)
+
+
+def _refused_number(_digits: str) -> NoReturn:
+    raise Malformed
+
+
 def _answers(message: Json, asked_id: Any) -> bool:
     return is_answer(message) and message.get("id") == asked_id
 
@@ -219,23 +273,36 @@ async def _messages(
 
     A body that is one answer answers what was asked, whatever id it has: servers that refuse a request early give none.
     """
+    pieces = patience.over(_pieces(response))
     if not _is_stream(response):
-        body = b"".join([piece async for piece in patience.over(response.aiter_bytes())])
+        body = b"".join([piece async for piece in pieces])
         try:
-            message = json.loads(body) if body else None
+            message = read(body) if body else None
         except ValueError:
             if response.status_code >= _REFUSED:
                 return  # a page for people: the status says what there is to know
-            raise BackendError("the MCP server's answer is not what the protocol says it must be") from None
-        if isinstance(message, dict) and is_answer(message):
+            raise Malformed from None
+        if message is not None and is_answer(message):
             yield None, message if asked_id is None else {**message, "id": asked_id}
         return
-    async for event in events(patience.over(response.aiter_bytes())):
-        message = message_of(event)
-        if isinstance(message, dict):
-            yield id_of(event), message
-        elif (event_id := id_of(event)) is not None:
+    async for event in events(pieces):
+        with suppress(ValueError):  # what is no JSON is no message: some send such events to keep connections open
+            data = data_of(event)
+            if data and (message := read(data)) is not None:
+                yield id_of(event), message
+                continue
+        if (event_id := id_of(event)) is not None:
             yield event_id, {}
+
+
+async def _pieces(response: Any) -> AsyncGenerator[bytes, None]:
+    try:
+        async for piece in response.aiter_bytes():
+            yield piece
+    except RouteIQError:
+        raise
+    except Exception as broken:
+        raise backend_error(broken) from broken
 
 
 def _is_stream(response: Any) -> bool:

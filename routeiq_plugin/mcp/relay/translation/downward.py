@@ -7,12 +7,13 @@ import hashlib
 import json
 import logging
 import secrets
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, TypeVar
 
-from routeiq_plugin.errors import BackendError, BackendTimeout, CannotOpen, InvalidRequest
+from routeiq_plugin.errors import BackendError, BackendTimeout, CannotOpen, InvalidRequest, Unavailable
 from routeiq_plugin.mcp.relay.carrier import PARAMETERS
 from routeiq_plugin.mcp.relay.conversation import Headers
 from routeiq_plugin.mcp.relay.facts import Facts
@@ -30,6 +31,8 @@ _LEVELS: Final = ("debug", "info", "notice", "warning", "error", "critical", "al
 _PASSED: Final = frozenset({"notifications/progress", "notifications/message"})
 """What may come in answer to a request; the rest comes on subscriptions only."""
 _QUESTIONS: Final = frozenset({"sampling/createMessage", "elicitation/create", "roots/list"})
+_READ: Final[Mapping[str, Any]] = {"read": True}
+"""What is found in the place of a letter that somebody has read."""
 _LISTS: Final = {
     "toolsListChanged": ("tools", "notifications/tools/list_changed"),
     "promptsListChanged": ("prompts", "notifications/prompts/list_changed"),
@@ -39,6 +42,7 @@ _LISTS: Final = {
 logger = logging.getLogger(__name__)
 
 Json = dict[str, Any]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +85,9 @@ class Downward:
             yield shapes.completed(method, _result(message["id"], await self.introduction()))
             return
         if method == LISTEN:
-            stream = self._subscribed(message["id"], params)
+            stream = self._on_session(partial(self._subscribed, message["id"], params))
         elif isinstance(params.get("requestState"), str):
-            stream = self._continued(message["id"], params)
+            stream = self._continued(message, params)
         else:
             stream = self._begun(message, {name: headers[name] for name in headers if not name.startswith(PARAMETERS)})
         async with aclosing(stream):
@@ -93,35 +97,36 @@ class Downward:
     # Requests
 
     async def _begun(self, message: Json, headers: Headers) -> AsyncGenerator[Json, None]:
-        exchange = Exchange(self._bench, self._owner, message["id"])
-        said, is_ours = self._sent(message, headers), True
+        exchange = Exchange(self._bench, self._owner, message)
+        said, is_ours = self._on_session(partial(self._said, message, headers)), True
         try:
             async for each in said:
                 if isinstance(each, Question):
+                    required = exchange.asked(each, said)
                     is_ours = False  # the exchange goes on reading
-                    yield exchange.asked(each, said)
+                    yield required
                     return
                 yield each
         finally:
             if is_ours:
                 await said.aclose()
 
-    async def _sent(self, message: Json, headers: Headers) -> AsyncGenerator[Json | Question, None]:
-        """Send on the client's session, and once more on a new one where the server has forgotten it."""
+    async def _on_session(self, talk: Callable[[ServerSession], AsyncGenerator[T, None]]) -> AsyncGenerator[T, None]:
+        """Talk on the client's session, and once more on a new one where the server has forgotten it."""
         session = await self._session()
         try:
-            async with aclosing(self._said(session, message, headers)) as said:
+            async with aclosing(talk(session)) as said:
                 async for each in said:
                     yield each
             return
         except SessionLost:
             self._bench.sessions.lost(session)
-        async with aclosing(self._said(await self._session(), message, headers)) as said:
+        async with aclosing(talk(await self._session())) as said:
             async for each in said:
                 yield each
 
     async def _said(
-        self, session: ServerSession, message: Json, headers: Headers
+        self, message: Json, headers: Headers, session: ServerSession
     ) -> AsyncGenerator[Json | Question, None]:
         await self._set_level(session)
         own_id = next(session.ids)
@@ -159,12 +164,15 @@ class Downward:
             answer["result"] = {}
         else:
             answer["error"] = {"code": -32601, "message": "Method not found"}
-        await session.wire.tell(answer, session.headers)
+        with suppress(BackendError):  # what becomes of the request is told on its own stream
+            await session.wire.tell(answer, session.headers)
         return None
 
-    async def _continued(self, asked_id: Any, params: Mapping[str, Any]) -> AsyncGenerator[Json, None]:
+    async def _continued(self, message: Json, params: Mapping[str, Any]) -> AsyncGenerator[Json, None]:
         """Bring the client's answer to the server, and yield what comes of it, which some worker hears."""
-        waiting = self._opened(params["requestState"])
+        asked_id, waiting = message["id"], self._opened(params["requestState"])
+        if waiting.request != _request(message):  # what comes would be judged as the answer to another
+            raise InvalidRequest("params.requestState: not a state of this request")
         responses = params.get("inputResponses")
         given = responses.get(waiting.name) if isinstance(responses, Mapping) else None
         if not isinstance(given, Mapping):
@@ -172,13 +180,22 @@ class Downward:
             return
         answer = {"jsonrpc": "2.0", "id": waiting.question, "result": dict(given)}
         await self._wire.tell(answer, waiting.headers)
+        for each in await self._following(waiting.letter):
+            yield {**each, "id": asked_id} if is_answer(each) else each
+
+    async def _following(self, letter: str) -> Sequence[Json]:
+        """Return what came of an answer, once: who repeats it waits for nothing."""
         try:
             async with asyncio.timeout(PARKED_SECONDS):
-                letter = await self._bench.mailbox.receive(waiting.letter)
+                found = await self._bench.mailbox.receive(letter)
         except TimeoutError:
             raise BackendTimeout("the MCP server did not go on with the request in time") from None
-        for each in letter["messages"]:
-            yield {**each, "id": asked_id} if is_answer(each) else each
+        with suppress(Unavailable):  # the next one to ask waits, then
+            await self._bench.mailbox.post(letter, _READ)
+        if found == _READ:
+            raise InvalidRequest("params.requestState: has been answered already")
+        messages: Sequence[Json] = found["messages"]
+        return messages
 
     def _opened(self, state: str) -> Waiting:
         try:
@@ -195,9 +212,10 @@ class Downward:
 
     # Subscriptions
 
-    async def _subscribed(self, asked_id: Any, params: Mapping[str, Any]) -> AsyncGenerator[Json, None]:
+    async def _subscribed(
+        self, asked_id: Any, params: Mapping[str, Any], session: ServerSession
+    ) -> AsyncGenerator[Json, None]:
         """Listen on the client's own session, where its calls may change what is told of."""
-        session = await self._session()
         honored, uris = _honored(session, params.get("notifications"))
         async with session.listening(uris) as (heard, granted):
             honored |= {"resourceSubscriptions": list(granted)} if granted else {}
@@ -256,6 +274,8 @@ class Waiting:
     """It itself, for a client that comes back without an answer."""
     letter: str
     """Name of the letter with what the server says after that."""
+    request: str
+    """Method, and name of the tool or prompt, that the server works on."""
     owner: str
     server_id: str
     headers: Mapping[str, str]
@@ -265,10 +285,11 @@ class Waiting:
 class Exchange:
     """A request that outlives the HTTP request that brought it: it is read on while the client thinks."""
 
-    def __init__(self, bench: Bench, owner: Owner, asked_id: Any) -> None:
+    def __init__(self, bench: Bench, owner: Owner, message: Json) -> None:
         self._bench = bench
         self._owner = owner
-        self._asked_id = asked_id
+        self._asked_id = message["id"]
+        self._request = _request(message)
 
     def asked(self, question: Question, said: AsyncGenerator[Json | Question, None]) -> Json:
         """Return the answer that passes a question on, and read the rest in the background."""
@@ -301,12 +322,18 @@ class Exchange:
             question=request["id"],
             asked=shapes.asked(request),
             letter=letter,
+            request=self._request,
             owner=self._owner.key,
             server_id=session.wire.server.server_id,
             headers=dict(session.headers),
         )
         sealed = self._bench.sealer.seal(json.dumps(asdict(waiting)))
         return _result(self._asked_id, _required(waiting, f"{sealed}.{_checksum(sealed)}"))
+
+
+def _request(message: Json) -> str:
+    params = message.get("params") or {}
+    return json.dumps([message["method"], params.get("name"), params.get("uri")])
 
 
 def _checksum(sealed: str) -> str:

@@ -19,6 +19,7 @@ from routeiq_plugin.mcp.relay.client_sessions import ClientSession, ClientSessio
 from routeiq_plugin.mcp.relay.facts import Facts
 from routeiq_plugin.mcp.relay.generations import Generation, Generations
 from routeiq_plugin.mcp.relay.governance import Ruling, instructions_of, rule_on
+from routeiq_plugin.mcp.relay.messages import require_shape
 from routeiq_plugin.mcp.relay.responses import answer, governed, listening, respond
 from routeiq_plugin.mcp.relay.streams import unless_cancelled
 from routeiq_plugin.mcp.relay.tickets import Tickets, owner_of
@@ -75,6 +76,8 @@ class TranslatingEndpoint:
 
     async def in_session(self, asked: Asked, request: Request, server: Server, message: Any, name: str) -> Response:
         """Answer one request of a session that the gateway keeps."""
+        if request.method == "POST":
+            require_shape(message)
         session = await self._sessions.find(name)
         upward = Upward(await self._wire(asked, server), self._sessions, session)
         if request.method == "GET":
@@ -116,6 +119,7 @@ class TranslatingEndpoint:
 
     async def without_session(self, asked: Asked, request: Request, server: Server, message: Json) -> Response:
         """Answer one request of a client of 2026-07-28 to a server that needs a session."""
+        require_shape(message)
         if "id" not in message or "method" not in message:
             return Response(status_code=_ACCEPTED)
         if (rejected := rejection(message, asked.incoming)) is not None:

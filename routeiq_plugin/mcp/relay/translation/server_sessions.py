@@ -19,7 +19,7 @@ from routeiq_plugin.mcp.relay.carrier import SESSION
 from routeiq_plugin.mcp.relay.facts import Facts
 from routeiq_plugin.mcp.relay.mailbox import Mailbox
 from routeiq_plugin.mcp.relay.translation import shapes
-from routeiq_plugin.mcp.relay.wire import VERSION, Wire
+from routeiq_plugin.mcp.relay.wire import VERSION, SessionLost, Wire
 
 IDLE_SECONDS: Final = 300.0
 AGE_SECONDS: Final = 3600.0
@@ -29,6 +29,8 @@ MOST_OF_ONE: Final = 50
 """Of one client."""
 _AGAIN_SECONDS: Final = 1.0
 """Before a stream that the server ended is opened again."""
+OPENED_SECONDS: Final = 5.0
+"""How long that stream is waited for: some servers say nothing, not even that it is open, until something happens."""
 _GATHERED_SECONDS: Final = 0.1
 """For so long changes of a list are gathered before other workers are told, once."""
 
@@ -58,6 +60,8 @@ class ServerSession:
         self.introduction = introduction
         self.opened_at = self.used_at = time.monotonic()
         self.level: str | None = None
+        self.is_lost = False
+        """The server has forgotten it."""
         self.ids = itertools.count(1)
         self._news = news
         self._announcing: dict[str, asyncio.Task[None]] = {}
@@ -66,6 +70,8 @@ class ServerSession:
         self._subscribed: Counter[str] = Counter()
         self._stream: asyncio.Task[None] | None = None
         self._is_open = asyncio.Event()
+        self._is_unused = asyncio.Event()
+        self._is_unused.set()
 
     @property
     def is_used(self) -> bool:
@@ -76,37 +82,42 @@ class ServerSession:
     def request(self) -> Iterator[Heard]:
         """Count a request, and give what the server says beside its answer: the latest request hears it."""
         heard: Heard = asyncio.Queue()
-        self._requests.append(heard)
-        self._open()
-        try:
+        with self._counted(self._requests, heard):
+            self._open()
             yield heard
-        finally:
-            self._requests.remove(heard)
-            self.used_at = time.monotonic()
 
     @asynccontextmanager
     async def listening(self, uris: Sequence[str]) -> AsyncIterator[tuple[Heard, Sequence[str]]]:
-        """Give what the server says by itself from now on, and for which of the resources; None ends it."""
+        """Give what the server says by itself from now on, and for which of the resources; None ends it.
+
+        Raises `SessionLost`.
+        """
         heard: Heard = asyncio.Queue()
-        self._listeners.append(heard)
         granted: list[str] = []
 
         def announced(method: str) -> None:
             heard.put_nowait({"jsonrpc": "2.0", "method": method})
 
+        with self._counted(self._listeners, heard):
+            try:
+                await self._opened()
+                for uri in uris:
+                    if self._subscribed[uri] or await self._is_done("resources/subscribe", uri):
+                        self._subscribed[uri] += 1
+                        granted.append(uri)
+                with self._news.mailbox.tuned(self._news.name, announced):
+                    yield heard, granted
+            finally:
+                await asyncio.shield(self._unsubscribe(granted))
+
+    async def retire(self) -> None:
+        """End it when nobody waits for anything any more; who listens is told to listen anew."""
+        for each in self._listeners:
+            each.put_nowait(None)
         try:
-            self._open()
-            await self._is_open.wait()
-            for uri in uris:
-                if self._subscribed[uri] or await self._is_done("resources/subscribe", uri):
-                    self._subscribed[uri] += 1
-                    granted.append(uri)
-            with self._news.mailbox.tuned(self._news.name, announced):
-                yield heard, granted
+            await self._is_unused.wait()
         finally:
-            self._listeners.remove(heard)
-            self.used_at = time.monotonic()
-            await asyncio.shield(self._unsubscribe(granted))
+            await self.aclose()
 
     async def aclose(self) -> None:
         """End it at the server."""
@@ -115,6 +126,27 @@ class ServerSession:
             task.cancel()
         await asyncio.gather(*ending, return_exceptions=True)
         await self.wire.end(self.headers)
+
+    @contextmanager
+    def _counted(self, waiting: list[Heard], heard: Heard) -> Iterator[None]:
+        waiting.append(heard)
+        self._is_unused.clear()
+        try:
+            yield
+        finally:
+            waiting.remove(heard)
+            self.used_at = time.monotonic()
+            if not self.is_used:
+                self._is_unused.set()
+
+    async def _opened(self) -> None:
+        """Wait for the server's own stream, where it says that there is one; raises `SessionLost`."""
+        self._open()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(OPENED_SECONDS):
+                await self._is_open.wait()
+        if self.is_lost:
+            raise SessionLost
 
     def _open(self) -> None:
         if self._stream is None or self._stream.done():
@@ -127,6 +159,8 @@ class ServerSession:
                 if not await self._heard_all():
                     return
                 await asyncio.sleep(_AGAIN_SECONDS)
+        except SessionLost:
+            self.is_lost = await self._is_forgotten()
         except BackendError as ended:
             logger.debug("routeiq: an MCP server's own stream ended (%s)", ended)
         finally:
@@ -147,6 +181,16 @@ class ServerSession:
                 if self._requests:
                     self._requests[-1].put_nowait(each)
         return True
+
+    async def _is_forgotten(self) -> bool:
+        """Ask once more: a server that has no stream at all may say the same of it."""
+        try:
+            await self.wire.once({"jsonrpc": "2.0", "id": next(self.ids), "method": "ping"}, self.headers)
+        except SessionLost:
+            return True
+        except BackendError as failure:
+            logger.debug("routeiq: it is not known whether an MCP server has forgotten a session (%s)", failure)
+        return False
 
     def _tell(self, notification: Json) -> None:
         for listener in self._listeners:
@@ -232,15 +276,16 @@ class ServerSessions:
         """Close one session, if it is there."""
         session = _result(self._pool.pop(key, None))
         if session is not None:
-            task = asyncio.get_running_loop().create_task(session.aclose())
+            task = asyncio.get_running_loop().create_task(session.retire())
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
 
     async def aclose(self) -> None:
         """Close them all."""
-        for key, task in list(self._pool.items()):
+        sessions = [_result(task) for task in self._pool.values()]
+        for task in (*self._pool.values(), *self._closing):
             task.cancel()
-            self.forget(key)
+        await asyncio.gather(*(each.aclose() for each in sessions if each is not None))
         await asyncio.gather(*self._closing, return_exceptions=True)
 
     def _make_room(self, owner: str) -> None:
@@ -252,8 +297,8 @@ class ServerSessions:
 
     def _drop_one(self, keys: Sequence[Key]) -> None:
         for key in keys:
-            session = _result(self._pool[key])
-            if session is not None and not session.is_used:
+            task, session = self._pool[key], _result(self._pool[key])
+            if task.done() and (session is None or not session.is_used):
                 self.forget(key)
                 return
         raise Unavailable("too many sessions with MCP servers are in use")
@@ -270,6 +315,7 @@ async def begun(wire: Wire, facts: Facts) -> tuple[Mapping[str, str], Json]:
     result = (reply.message or {}).get("result")
     if not isinstance(result, dict) or not isinstance(result.get("protocolVersion"), str):
         raise BackendError("the MCP server does not begin a session")
+    shapes.require_introduction(result)
     given = reply.headers.get(SESSION)
     headers = {VERSION: result["protocolVersion"]} | ({SESSION: given} if given else {})
     await wire.tell({"jsonrpc": "2.0", "method": "notifications/initialized"}, headers)
@@ -284,7 +330,7 @@ def _rest(wire: Wire, identity: str, facts: Facts) -> str:
 
 def _is_over(task: asyncio.Task[ServerSession], now: float) -> bool:
     session = _result(task)
-    if session is None or now - session.opened_at > AGE_SECONDS:
+    if session is None or session.is_lost or now - session.opened_at > AGE_SECONDS:
         return True
     return not session.is_used and now - session.used_at > IDLE_SECONDS
 

@@ -24,6 +24,7 @@ from routeiq_plugin.mcp.relay.facts import (
     VERSION_META,
     Facts,
 )
+from routeiq_plugin.mcp.relay.wire import Malformed
 
 COMPLETE: Final = "complete"
 INPUT_REQUIRED: Final = "input_required"
@@ -39,6 +40,14 @@ _RESOURCE_NOT_FOUND: Final = -32002
 _INVALID_PARAMS: Final = -32602
 
 Json = dict[str, Any]
+
+
+def require_introduction(said: Any) -> None:
+    """Require the parts that are read of what a server says of itself; raises `Malformed`."""
+    able = said.get("capabilities")
+    is_sound = isinstance(able, dict | None) and all(isinstance(each, dict | None) for each in (able or {}).values())
+    if not is_sound or not isinstance(said.get("_meta"), dict | None):
+        raise Malformed
 
 
 # For a server without sessions
@@ -57,7 +66,7 @@ def enveloped(message: Json, facts: Facts) -> Json:
 def routing_headers(message: Json) -> dict[str, str]:
     """Return the headers that repeat parts of such a request (SEP-2243); arguments of tools are not among them."""
     method = str(message["method"])
-    headers = {"mcp-protocol-version": STATELESS, "mcp-method": method}
+    headers = {"mcp-protocol-version": STATELESS, "mcp-method": encode_header_value(method)}
     named = (message.get("params") or {}).get(NAME_BEARING_METHODS.get(method, ""))
     return headers | ({"mcp-name": encode_header_value(named)} if isinstance(named, str) else {})
 

@@ -14,7 +14,7 @@ from routeiq_plugin.mcp.relay.conversation import Headers
 from routeiq_plugin.mcp.relay.facts import STATELESS, Facts
 from routeiq_plugin.mcp.relay.streams import until
 from routeiq_plugin.mcp.relay.translation import shapes
-from routeiq_plugin.mcp.relay.wire import Wire, is_answer
+from routeiq_plugin.mcp.relay.wire import Malformed, Wire, is_answer, is_asked
 
 MOST_ROUNDS: Final = 100
 """How often a server may ask back in the course of one request."""
@@ -70,7 +70,7 @@ class Upward:
                 yield shapes.plain(answer)
                 return
             answers: dict[str, Json] = {}
-            async with aclosing(self._questions(result.get("inputRequests") or {}, answers)) as questions:
+            async with aclosing(self._questions(_wanted(result), answers)) as questions:
                 async for question in questions:
                     yield question
             refused = next((each["error"] for each in answers.values() if "error" in each), None)
@@ -216,7 +216,17 @@ async def discovered(wire: Wire, facts: Facts) -> Json | None:
     reply = await wire.once(sent, shapes.routing_headers(sent))
     result = (reply.message or {}).get("result")
     versions = result.get("supportedVersions") if isinstance(result, dict) else None
-    return result if isinstance(versions, list) and STATELESS in versions else None
+    if not isinstance(versions, list) or STATELESS not in versions:
+        return None
+    shapes.require_introduction(result)
+    return result
+
+
+def _wanted(result: Mapping[str, Any]) -> Mapping[str, Json]:
+    wanted = result.get("inputRequests") or {}
+    if not isinstance(wanted, dict) or not all(is_asked(each) for each in wanted.values()):
+        raise Malformed
+    return wanted
 
 
 def _repeated(sent: Json, answers: Mapping[str, Any], result: Mapping[str, Any]) -> Json:
