@@ -6,7 +6,6 @@ Imported, like `transports2`, only when a client of httpx2 is first asked for.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import secrets
@@ -17,6 +16,7 @@ from urllib.parse import urljoin, urlsplit
 import httpx2
 
 from routeiq_plugin.errors import AddressRefused, RouteIQError, Unavailable
+from routeiq_plugin.outbound.draining2 import Ends
 from routeiq_plugin.outbound.failures import backend_error
 from routeiq_plugin.outbound.faults import Fault, Reach
 from routeiq_plugin.outbound.headers import added
@@ -29,11 +29,6 @@ SESSION: Final = "mcp-session-id"
 
 LISTEN: Final = "subscriptions/listen"
 """The request that stays open for what a server has to tell (MCP 2026-07-28)."""
-
-END: Final = "routeiq end of events"
-"""Name of the tasks that wait for the end of an answered stream."""
-END_SECONDS: Final = 0.5
-"""How long a server may take from its answer to the end of the stream that brought it."""
 
 _ANSWERS: Final = (b'"result"', b'"error"')
 _EVENTS: Final = "text/event-stream"
@@ -65,13 +60,11 @@ class AnsweringTransport(httpx2.AsyncBaseTransport):
     def __init__(self, inner: httpx2.AsyncBaseTransport, broken: Broken | None = None) -> None:
         self._inner = inner
         self._broken = broken
-        self._ends: set[asyncio.Task[None]] = set()
+        self._ends = Ends()
 
     async def aclose(self) -> None:
         """Wait for the end of no stream any longer; the other transport stays open."""
-        for end in self._ends:
-            end.cancel()
-        await asyncio.gather(*self._ends, return_exceptions=True)
+        await self._ends.aclose()
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send; raises for other methods than POST, what the other transport raises."""
@@ -140,10 +133,10 @@ class _Events(httpx2.AsyncByteStream):
     """A stream of events whose last one says how it broke, if it broke.
 
     The SDK closes it as soon as it has the answer, which comes before the stream's end. That end is then waited for, in
-    `ends`: a connection that is closed before it cannot be used again, and every call would need one of its own.
+    `ends`.
     """
 
-    def __init__(self, stream: Any, call_id: Any, ends: set[asyncio.Task[None]]) -> None:
+    def __init__(self, stream: Any, call_id: Any, ends: Ends) -> None:
         self._stream = stream
         self._chunks: AsyncIterator[bytes] = aiter(stream)
         self._call_id = call_id
@@ -167,19 +160,7 @@ class _Events(httpx2.AsyncByteStream):
             await self._stream.aclose()
             return
         self._is_answered = False
-        end = asyncio.get_running_loop().create_task(self._ended(), name=END)
-        self._ends.add(end)
-        end.add_done_callback(self._ends.discard)
-
-    async def _ended(self) -> None:
-        try:
-            async with asyncio.timeout(END_SECONDS):
-                async for _ in self._chunks:
-                    pass
-        except Exception as failure:  # noqa: BLE001  the call has its answer; only its connection is lost
-            logger.debug("routeiq: an answered stream of events did not end (%s)", type(failure).__name__)
-        finally:
-            await self._stream.aclose()
+        self._ends.wait_for(self._stream, self._chunks)
 
 
 def fault_of(code: int, data: Any) -> Fault | None:

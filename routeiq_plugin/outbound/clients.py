@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from routeiq_plugin.outbound.answering2 import Broken
 
 USER_AGENT: Final = "routeiq-plugin"
+ANSWERED: Final = "routeiq.answered"
+"""An extension of requests; see `Clients.relaying_client`."""
 
 
 class Clients:
@@ -70,6 +72,16 @@ class Clients:
 
         transport = answering2.AnsweringTransport(self._guarded2(), broken)
         return self._client2(transport, headers, self._timeout if seconds is None else seconds, None)
+
+    def relaying_client(self) -> httpx2.AsyncClient:
+        """Make a client of httpx2 for single MCP messages; see `draining2`.
+
+        A request's extension `ANSWERED` may hold an `asyncio.Event`: what is closed after that is set is read to its
+        end, so that its connection serves again.
+        """
+        from routeiq_plugin.outbound import draining2
+
+        return self._client2(draining2.DrainingTransport(self._guarded2()), None, self._timeout, None)
 
     def _client2(
         self,

@@ -10,7 +10,7 @@ from routeiq_plugin.errors import BackendError, BackendRefused, RouteIQError
 from routeiq_plugin.mcp.credentials import Credential
 from routeiq_plugin.mcp.model import Server
 from routeiq_plugin.mcp.relay.silence import silent
-from routeiq_plugin.outbound import Clients, backend_error
+from routeiq_plugin.outbound import ANSWERED, Clients, backend_error
 
 SESSION: Final = "mcp-session-id"
 PASSED_ON: Final = ("accept", "mcp-method", "mcp-name", "mcp-protocol-version")
@@ -39,8 +39,11 @@ class Carrier:
         body: bytes | None,
         *,
         seconds: float | None,
+        answered: asyncio.Event | None = None,
     ) -> Any:
         """Send and return the answer (`httpx2.Response`) with its body unread; the caller closes it.
+
+        What it closes after it has set `answered` is read to its end, so that the connection serves again.
 
         Raises:
             BackendTimeout: it does not begin to answer within `seconds`.
@@ -48,12 +51,12 @@ class Carrier:
             BackendError: it redirects, fails (5xx), or cannot be reached.
         """
         if self._client is None:
-            self._client = self._clients.httpx2_client()
+            self._client = self._clients.relaying_client()
         # Events may be far apart: where messages are streamed silence is no failure.
-        patience = {"timeout": {**self._client.timeout.as_dict(), "read": None}}
+        told = {"timeout": {**self._client.timeout.as_dict(), "read": None}, ANSWERED: answered}
         described = {**headers, "content-type": "application/json"} if body is not None else headers
         request = self._client.build_request(
-            method, server.url, content=body, headers={**described, **credential.headers}, extensions=patience
+            method, server.url, content=body, headers={**described, **credential.headers}, extensions=told
         )
         try:
             async with asyncio.timeout(seconds):
@@ -69,6 +72,11 @@ class Carrier:
             await response.aclose()
             await self._failed(status, credential)
         return response
+
+    async def aclose(self) -> None:
+        """Wait for the end of no answer any longer."""
+        if self._client is not None:
+            await self._client.aclose()
 
     async def _failed(self, status: int, credential: Credential) -> None:
         if status in _REFUSED:

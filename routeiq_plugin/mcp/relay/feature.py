@@ -11,6 +11,7 @@ from typing import Final
 from fastapi import APIRouter
 
 from routeiq_plugin.errors import Unavailable
+from routeiq_plugin.mcp.feeding import OnFault
 from routeiq_plugin.mcp.plane import DataPlane
 from routeiq_plugin.mcp.relay.aggregate.routes import Door, aggregate_routes
 from routeiq_plugin.mcp.relay.carrier import Carrier
@@ -34,14 +35,18 @@ logger = logging.getLogger(__name__)
 class RelayFeature:
     """Builds the endpoint of each server, and that of all of them."""
 
-    def __init__(self, plane: DataPlane, database: Database, clients: Clients, sealer: Sealer) -> None:
+    def __init__(
+        self, plane: DataPlane, database: Database, clients: Clients, sealer: Sealer, *, on_fault: OnFault
+    ) -> None:
+        self._on_fault = on_fault
         self._store: Final = RelayStore(database, sealer)
         self.mailbox: Final = Mailbox(self._store)
         self.sessions: Final = ClientSessions(self._store, self.mailbox)
-        carrier, tickets = Carrier(clients), Tickets(sealer)
-        self.translating: Final = Translating(plane, carrier, tickets, self.sessions, sealer)
-        self.relay: Final = Relay(plane, carrier, tickets, self.translating)
-        self._aggregate: Final = Door(plane, carrier, tickets, self.sessions, self.translating)
+        self._carrier: Final = Carrier(clients)
+        tickets = Tickets(sealer)
+        self.translating: Final = Translating(plane, self._carrier, tickets, self.sessions, sealer)
+        self.relay: Final = Relay(plane, self._carrier, tickets, self.translating)
+        self._aggregate: Final = Door(plane, self._carrier, tickets, self.sessions, self.translating)
         plane.listeners.append(self._aggregate.bell.ring)
 
     def routers(self) -> Sequence[APIRouter]:
@@ -52,11 +57,13 @@ class RelayFeature:
         """Forget sessions and letters that have expired, until cancelled."""
         while True:
             await asyncio.sleep(PRUNE_SECONDS)
-            self.translating.sweep()
             try:
+                self.translating.sweep()
                 await self._store.prune(datetime.now(UTC))
             except Unavailable as away:
                 logger.debug("routeiq: expired sessions of MCP clients are forgotten later (%s)", away)
+            except Exception as error:  # noqa: BLE001  recorded; what else runs must go on
+                self._on_fault("forgetting sessions of MCP clients", error)
 
     async def server_changed(self, server_id: str) -> None:
         """Hear that a server was registered, changed or deleted; lists of it are forgotten by then."""
@@ -70,3 +77,4 @@ class RelayFeature:
         """Stop; call it before clients and database are closed."""
         await self.translating.aclose()
         await self.mailbox.aclose()
+        await self._carrier.aclose()

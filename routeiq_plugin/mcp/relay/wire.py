@@ -69,19 +69,23 @@ class Wire:
 
     async def once(self, message: Json, headers: Headers) -> Reply:
         """Send, and read what comes up to its answer; raises `SessionLost`, `BackendError`."""
-        async with self._sent(message, headers) as response:
+        answered = asyncio.Event()
+        async with self._sent(message, headers, answered) as response:
             _require_session(response, headers)
             found = None
             async with aclosing(_messages(response, _Patience(self._seconds))) as messages:
                 async for _, said in messages:
                     if is_answer(said):
                         found = said
+                        answered.set()
                         break
             return Reply(response.status_code, response.headers, found)
 
     async def tell(self, message: Json, headers: Headers) -> None:
         """Send what has no answer; raises `SessionLost`, `BackendError`."""
-        async with self._sent(message, headers) as response:
+        answered = asyncio.Event()
+        answered.set()  # with the status
+        async with self._sent(message, headers, answered) as response:
             _require_session(response, headers)
 
     async def ask(self, message: Json, headers: Headers) -> AsyncGenerator[Json, None]:
@@ -92,13 +96,15 @@ class Wire:
             BackendError: the server, or the way to it, failed.
         """
         last_event, asked_id = None, message["id"]
-        patience = _Patience(None if message["method"] in UNBOUNDED else self._seconds)
-        async with self._sent(message, headers, patience.seconds) as response:
+        patience, answered = _Patience(None if message["method"] in UNBOUNDED else self._seconds), asyncio.Event()
+        async with self._sent(message, headers, answered) as response:
             _require_session(response, headers)
             async with aclosing(_messages(response, patience, asked_id)) as messages:
                 async for event_id, said in messages:
                     last_event = event_id or last_event
                     patience.heard(said)
+                    if _answers(said, asked_id):
+                        answered.set()
                     if said:
                         yield said
                     if _answers(said, asked_id):
@@ -164,11 +170,13 @@ class Wire:
         raise BackendError("the MCP server ended the stream without a result")
 
     @asynccontextmanager
-    async def _sent(self, message: Json, headers: Headers, seconds: float | None = None) -> AsyncIterator[Any]:
+    async def _sent(self, message: Json, headers: Headers, answered: asyncio.Event) -> AsyncIterator[Any]:
         body = json.dumps(message, separators=(",", ":")).encode()
         sent = {"accept": ACCEPT, **headers}
-        limit = self._seconds if seconds is None and message.get("method") not in UNBOUNDED else seconds
-        response = await self._carrier.send("POST", self.server, self._credential, sent, body, seconds=limit)
+        seconds = None if message.get("method") in UNBOUNDED else self._seconds
+        response = await self._carrier.send(
+            "POST", self.server, self._credential, sent, body, seconds=seconds, answered=answered
+        )
         try:
             yield response
         finally:

@@ -15,9 +15,13 @@ from routeiq_plugin.mcp import requests
 from routeiq_plugin.mcp.catalog import Catalog, Offer
 from routeiq_plugin.mcp.credentials import Credential
 from routeiq_plugin.mcp.model import Server
+from routeiq_plugin.mcp.relay.carrier import Carrier
+from routeiq_plugin.mcp.relay.facts import Facts
+from routeiq_plugin.mcp.relay.translation import shapes
+from routeiq_plugin.mcp.relay.wire import Wire
 from routeiq_plugin.mcp.sessions import AGE_SECONDS, IDLE_SECONDS, Sessions
 from routeiq_plugin.mcp.slots import Policy
-from routeiq_plugin.outbound import Clients, Guard, answering2, transports2
+from routeiq_plugin.outbound import Clients, Guard, draining2, transports2
 from routeiq_plugin.settings import OutboundSettings
 from tests.mcp.data.conftest import HTTP, NETWORK, OwnBackend, Shared
 from tests.support.mcp_backends import McpBackend, Speaks
@@ -37,14 +41,20 @@ def server_of(backend: McpBackend, **fields: Any) -> Server:
 
 
 @pytest.fixture
-async def sessions() -> AsyncIterator[Sessions]:
-    """A pool that may call loopback."""
+async def clients() -> AsyncIterator[Clients]:
+    """Clients that may call loopback."""
     settings = OutboundSettings(allowed_hosts=("127.0.0.1",))
-    clients = Clients(settings, Guard(settings.allowed_hosts))
+    made = Clients(settings, Guard(settings.allowed_hosts))
+    yield made
+    await made.aclose()
+
+
+@pytest.fixture
+async def sessions(clients: Clients) -> AsyncIterator[Sessions]:
+    """A pool that may call loopback."""
     pool = Sessions(clients, Policy(10, 32, stdio=False), lambda *_: None)
     yield pool
     await pool.aclose()
-    await clients.aclose()
 
 
 @pytest.mark.parametrize("speaks", HTTP)
@@ -79,17 +89,10 @@ async def test_calls_in_turn_share_one_connection(
 ) -> None:
     """The SDK closes each call's events at their answer, before their end; that must not cost the connection."""
     server = server_of(own_backend(speaks))
-    monkeypatch.setattr(answering2, "END_SECONDS", 60)
+    monkeypatch.setattr(draining2, "END_SECONDS", 60)
     await sessions.call(server, GATEWAY, ADD)
     await all_ended()
-    dialled: list[str] = []
-    original = transports2.PinnedBackend.connect_tcp
-
-    async def dial(self: transports2.PinnedBackend, host: str, port: int, *rest: Any, **options: Any) -> Any:
-        dialled.append(host)
-        return await original(self, host, port, *rest, **options)
-
-    monkeypatch.setattr(transports2.PinnedBackend, "connect_tcp", dial)
+    dialled = dials(monkeypatch)
     for _ in range(20):
         await sessions.call(server, GATEWAY, ADD)
         await all_ended()
@@ -98,9 +101,50 @@ async def test_calls_in_turn_share_one_connection(
     assert speaks is Speaks.STATELESS or dialled, "what counts must be able to count"
 
 
+@pytest.mark.parametrize("speaks", HTTP)
+async def test_messages_in_turn_share_one_connection(
+    monkeypatch: pytest.MonkeyPatch, clients: Clients, own_backend: OwnBackend, speaks: Speaks
+) -> None:
+    """The relay's own way to a server, too, is done with a stream at its answer."""
+    wire = Wire(Carrier(clients), server_of(own_backend(speaks)), GATEWAY, 30)
+    monkeypatch.setattr(draining2, "END_SECONDS", 60)
+    facts = Facts("2026-07-28", {"name": "test", "version": "1"})
+    headers: dict[str, str] = {}
+    if speaks is Speaks.SESSIONS:
+        begun = await wire.once(shapes.initialize(facts), {})
+        headers = {"mcp-session-id": begun.headers["mcp-session-id"], "mcp-protocol-version": "2025-11-25"}
+        await wire.tell({"jsonrpc": "2.0", "method": "notifications/initialized"}, headers)
+    dialled = dials(monkeypatch)
+    for number in range(20):
+        call = {
+            "jsonrpc": "2.0",
+            "id": number,
+            "method": "tools/call",
+            "params": {"name": "add", "arguments": {"a": 1, "b": 2}},
+        }
+        sent = call if headers else shapes.enveloped(call, facts)
+        messages = [each async for each in wire.ask(sent, headers or shapes.routing_headers(sent))]
+        assert messages[-1]["result"]["structuredContent"] == {"result": 3}
+        await all_ended()
+    assert dialled == [] if headers else len(dialled) == 1
+
+
+def dials(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Write down which connections are made from now on."""
+    dialled: list[str] = []
+    original = transports2.PinnedBackend.connect_tcp
+
+    async def dial(self: transports2.PinnedBackend, host: str, port: int, *rest: Any, **options: Any) -> Any:
+        dialled.append(host)
+        return await original(self, host, port, *rest, **options)
+
+    monkeypatch.setattr(transports2.PinnedBackend, "connect_tcp", dial)
+    return dialled
+
+
 async def all_ended() -> None:
     """Wait until no answered stream of events is open."""
-    await asyncio.gather(*(task for task in asyncio.all_tasks() if task.get_name() == answering2.END))
+    await asyncio.gather(*(task for task in asyncio.all_tasks() if task.get_name() == draining2.END))
 
 
 async def test_each_credential_has_a_session_of_its_own(sessions: Sessions, own_backend: OwnBackend) -> None:
