@@ -88,9 +88,13 @@ class Exchange(BaseHTTPRequestHandler):
 
     def stream(self, length: int | None = None) -> None:
         """Begin a stream of events, which `event` goes on with and the end of the script ends."""
+        self.begin(200, "text/event-stream", length)
+
+    def begin(self, status: int, kind: str, length: int | None = None) -> None:
+        """Send headers; the body is whatever the script writes, however long it was said to be."""
         self.close_connection = True
-        self.send_response(200)
-        self.send_header("content-type", "text/event-stream")
+        self.send_response(status)
+        self.send_header("content-type", kind)
         if length is not None:
             self.send_header("content-length", str(length))
         self.end_headers()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -12,7 +13,7 @@ import pytest
 
 from tests.mcp import servers
 from tests.mcp.conformance.reference.generations import SESSIONS, STATELESS
-from tests.mcp.conformance.sessions import RawSession, opened
+from tests.mcp.conformance.sessions import ACCEPT, RawSession, initialize, opened
 from tests.mcp.relayed import Relayed, asked
 from tests.mcp.scripted import SESSION, Exchange, Say, Scripted, scripted
 from tests.support.proxy import Proxy
@@ -196,3 +197,34 @@ def _answer(response: httpx.Response) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(text)
     assert SESSION not in response.text
     return found
+
+
+def test_a_level_that_no_log_knows_is_invalid(upward: Behind) -> None:
+    assert upward.ask("logging/setLevel", level="loud").json()["error"]["code"] == INVALID
+    assert upward.ask("logging/setLevel", level="info").json()["result"] == {}
+
+
+def test_a_client_that_says_too_much_of_itself_begins_no_session(upward: Behind) -> None:
+    message = initialize()
+    message["params"]["clientInfo"]["name"] = "x" * 1_000_000
+    response = upward.client.post(upward.relayed.path, json=message, headers=ACCEPT)
+    assert response.json()["error"]["code"] == INVALID, response.text
+
+
+@pytest.mark.parametrize("is_silent", [True, False])
+def test_a_refusal_that_never_ends_is_a_failure_of_the_server(relaying: Proxy, is_silent: bool) -> None:
+    over = threading.Event()
+
+    def refuse(exchange: Exchange) -> None:
+        exchange.begin(400, "application/json", 10_000)
+        if is_silent:
+            over.wait(60)
+
+    with scripted(SESSIONS) as server, relaying.client() as admin:
+        server.script["refusal"] = refuse
+        relayed = Relayed(relaying, servers.created(admin, url=server.url, timeout=0.5))
+        with relaying.client(relayed.key()) as client:
+            for method in ("server/discover", "resources/list"):
+                response = asked(client, relayed.path, method, {})
+                assert response.json()["error"]["code"] == BACKEND_FAILED, response.text
+        over.set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from typing import Any, Final
@@ -9,6 +10,7 @@ from typing import Any, Final
 import httpx
 import pytest
 
+from routeiq_plugin.mcp.relay.translation.downward import MOST_KEPT
 from tests.mcp import servers
 from tests.mcp.conformance.reference.generations import SESSIONS
 from tests.mcp.relayed import Relayed, asked
@@ -34,6 +36,10 @@ class Asking:
         exchange.stream()
         exchange.event(QUESTION)
         assert self._answered.wait(60)
+        token = exchange.message["params"].get("_meta", {}).get("progressToken")
+        for number in range(0 if token is None else MOST_KEPT + 100):
+            progress = {"progressToken": token, "progress": number}
+            exchange.event({"jsonrpc": "2.0", "method": "notifications/progress", "params": progress})
         said = {"content": [{"type": "text", "text": "secret of the tool"}]}
         exchange.event({"jsonrpc": "2.0", "id": exchange.message["id"], "result": said})
 
@@ -58,9 +64,9 @@ def client(asking: Relayed) -> Iterator[httpx.Client]:
         yield opened
 
 
-def _asked(client: httpx.Client, server: Relayed) -> dict[str, Any]:
+def _asked(client: httpx.Client, server: Relayed, **meta: Any) -> dict[str, Any]:
     """Begin a call, and return what continues it."""
-    required = asked(client, server.path, "tools/call", {"name": "one", "arguments": {}}).json()["result"]
+    required = asked(client, server.path, "tools/call", {"name": "one", "arguments": {}}, **meta).json()["result"]
     (name,) = required["inputRequests"]
     given = {"action": "accept", "content": {}}
     return {"inputResponses": {name: given}, "requestState": required["requestState"]}
@@ -95,3 +101,13 @@ def test_another_key_has_no_use_for_a_state(asking: Relayed, client: httpx.Clien
         response = asked(another, asking.path, "tools/call", {"name": "one", "arguments": {}, **state})
     assert response.json()["error"]["code"] == INVALID, response.text
     assert "secret" in asked(client, asking.path, "tools/call", {"name": "one", "arguments": {}, **state}).text
+
+
+def test_what_is_told_while_its_client_is_away_is_kept_within_bounds(asking: Relayed, client: httpx.Client) -> None:
+    """A tool may report all the time."""
+    state = _asked(client, asking, progressToken=0)
+    response = asked(client, asking.path, "tools/call", {"name": "one", "arguments": {}, **state}, progressToken=0)
+    heard = [json.loads(line.removeprefix("data: ")) for line in response.text.splitlines() if line[:5] == "data:"]
+    assert "secret" in json.dumps(heard.pop())
+    assert {each["params"]["progressToken"] for each in heard} == {0}
+    assert len(heard) == MOST_KEPT

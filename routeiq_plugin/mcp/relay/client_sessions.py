@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
 import secrets
 from collections.abc import Callable, Mapping
@@ -9,12 +11,17 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from routeiq_plugin.errors import CannotOpen, Conflict, NotFound
+from routeiq_plugin.errors import CannotOpen, Conflict, InvalidRequest, NotFound
 from routeiq_plugin.mcp.relay.facts import Facts
 from routeiq_plugin.mcp.relay.mailbox import Mailbox
 from routeiq_plugin.store.mcp_relay import RelayStore, StoredSession
 
 MOST_SUBSCRIPTIONS: Final = 1000
+LONGEST_URI: Final = 2048
+"""Characters of a resource that is subscribed to."""
+MOST_FACTS: Final = 64 * 1024
+"""Bytes that a client may say of itself, where that is kept."""
+_QUESTION: Final = "routeiq."
 _ATTEMPTS: Final = 20
 
 Json = dict[str, Any]
@@ -63,8 +70,19 @@ class ClientSession:
         return self._stored.name
 
     def question(self) -> str:
-        """Name a request to the client, so that any worker knows where the answer belongs."""
-        return f"routeiq.{secrets.token_urlsafe(16)}"
+        """Name a request to the client, so that any worker knows where the answer belongs, and that it was asked."""
+        name = secrets.token_urlsafe(16)
+        return f"{_QUESTION}{name}.{self._proof(name)}"
+
+    def has_asked(self, question: Any) -> bool:
+        """Tell whether a question of this name was put to the client."""
+        if not isinstance(question, str) or not question.startswith(_QUESTION):
+            return False
+        name, _, proof = question.removeprefix(_QUESTION).rpartition(".")
+        return hmac.compare_digest(proof.encode(), self._proof(name).encode())
+
+    def _proof(self, name: str) -> str:
+        return hmac.new(self.name.encode(), name.encode(), hashlib.sha256).hexdigest()[:32]
 
     def letter(self, question: Any) -> str:
         """Name the letter that brings the answer to a question."""
@@ -84,7 +102,9 @@ class ClientSession:
         return f"{self.name} follows {version}"
 
     async def subscribe(self, uri: str) -> None:
-        """Remember that changes of a resource are wanted; raises `Conflict` where there are too many."""
+        """Remember that changes of a resource are wanted; raises `InvalidRequest`, and `Conflict` for one too many."""
+        if len(uri) > LONGEST_URI:
+            raise InvalidRequest(f"params.uri: a resource that is subscribed to has {LONGEST_URI} characters at most")
 
         def added(state: State) -> State:
             if len(state.subscriptions) >= MOST_SUBSCRIPTIONS:
@@ -133,7 +153,9 @@ class ClientSessions:
         self.mailbox = mailbox
 
     async def begin(self, facts: Facts, servers: Mapping[str, Json] | None = None) -> ClientSession:
-        """Store a new session."""
+        """Store a new session; raises `InvalidRequest`."""
+        if len(json.dumps(facts.stored())) > MOST_FACTS:
+            raise InvalidRequest(f"params: clientInfo and capabilities may have {MOST_FACTS} bytes")
         stored = StoredSession(secrets.token_urlsafe(24), State(facts, servers=servers or {}).stored())
         await self.store.begin(stored, datetime.now(UTC))
         return ClientSession(self, stored)
@@ -158,12 +180,13 @@ class ClientSessions:
             raise NotFound("Session not found")
 
     async def answered(self, session: ClientSession, message: Json) -> None:
-        """Bring the client's answer to whoever asked."""
-        await self.mailbox.post(session.letter(message.get("id")), message)
+        """Bring the client's answer to whoever asked; what nobody asked for is not kept."""
+        if session.has_asked(message.get("id")):
+            await self.mailbox.post(session.letter(message.get("id")), message)
 
     async def cancel(self, session: ClientSession, message: Json) -> None:
         """Bring a cancellation to the request that it is for."""
-        await self.mailbox.post(session.cancellation((message.get("params") or {}).get("requestId")), message)
+        await self.mailbox.post(session.cancellation((message.get("params") or {}).get("requestId")), {})
 
     async def changes(self, session: ClientSession) -> None:
         """Return when the session's state has changed or it has ended; `session` shows the new state.

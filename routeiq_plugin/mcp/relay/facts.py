@@ -17,6 +17,9 @@ LEVEL_META: Final = "io.modelcontextprotocol/logLevel"
 SERVER_INFO_META: Final = "io.modelcontextprotocol/serverInfo"
 SUBSCRIPTION_META: Final = "io.modelcontextprotocol/subscriptionId"
 
+LEVELS: Final = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
+"""Of log messages, from all to few."""
+
 Json = dict[str, Any]
 
 

@@ -39,9 +39,10 @@ from routeiq_plugin.mcp.relay.origins import require_origin
 from routeiq_plugin.mcp.relay.reach import is_carried
 from routeiq_plugin.mcp.relay.responses import refused, rpc_error
 from routeiq_plugin.mcp.relay.resumption import EventNames
-from routeiq_plugin.mcp.relay.silence import UNBOUNDED, Questions, Silence
+from routeiq_plugin.mcp.relay.silence import UNBOUNDED, Questions, Silence, silent
 from routeiq_plugin.mcp.relay.tickets import MARK, Tickets
 from routeiq_plugin.mcp.relay.translating import Translating
+from routeiq_plugin.outbound import backend_error
 
 logger = logging.getLogger(__name__)
 
@@ -194,13 +195,29 @@ class Relay:
         if not _is_stateless(request, message) or _id(message) is None:
             return False
         if _says(message, "server/discover") and response.status_code == _OK:
-            is_refused = '"error"' in (await response.aread()).decode("utf-8", "replace")
+            is_refused = '"error"' in (await self._read(server, response)).decode("utf-8", "replace")
         else:
             is_refused = response.status_code in _MISUNDERSTOOD
         if not is_refused:
             return False
-        await response.aread()
+        await self._read(server, response)
         return await (await self._translating.endpoint()).is_misunderstood(asked, server, message)
+
+    async def _read(self, server: Server, response: Any) -> bytes:
+        """Read a body that says what the server does not understand, and keep it for the client."""
+        seconds = self._plane.sessions.policy.seconds(server)
+        try:
+            async with asyncio.timeout(seconds):
+                body: bytes = await response.aread()
+                return body
+        except TimeoutError:
+            raise silent(seconds) from None
+        except RouteIQError:
+            raise
+        except Exception as broken:
+            raise backend_error(broken) from broken
+        finally:
+            await response.aclose()
 
     async def _ruled(self, asked: Asked, request: Request, server: Server, message: Any) -> Ruling:
         """Find what applies to the answer, and to the message where there is one."""

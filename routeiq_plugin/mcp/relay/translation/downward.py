@@ -15,8 +15,9 @@ from typing import Any, Final, TypeVar
 
 from routeiq_plugin.errors import BackendError, BackendTimeout, CannotOpen, InvalidRequest, Unavailable
 from routeiq_plugin.mcp.relay.carrier import PARAMETERS
+from routeiq_plugin.mcp.relay.client_sessions import MOST_SUBSCRIPTIONS
 from routeiq_plugin.mcp.relay.conversation import Headers
-from routeiq_plugin.mcp.relay.facts import Facts
+from routeiq_plugin.mcp.relay.facts import LEVELS, Facts
 from routeiq_plugin.mcp.relay.mailbox import Mailbox
 from routeiq_plugin.mcp.relay.streams import merged
 from routeiq_plugin.mcp.relay.translation import shapes
@@ -26,8 +27,9 @@ from routeiq_plugin.mcp.relay.wire import SessionLost, Wire, is_answer
 from routeiq_plugin.store.sealing import Sealer
 
 LISTEN: Final = "subscriptions/listen"
+MOST_KEPT: Final = 1000
+"""Notifications that wait for a client to come back; more are not kept."""
 
-_LEVELS: Final = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
 _PASSED: Final = frozenset({"notifications/progress", "notifications/message"})
 """What may come in answer to a request; the rest comes on subscriptions only."""
 _QUESTIONS: Final = frozenset({"sampling/createMessage", "elicitation/create", "roots/list"})
@@ -237,9 +239,9 @@ class Downward:
     async def _set_level(self, session: ServerSession) -> None:
         """Ask for log messages where the client does; more than it wants are left out one by one."""
         level = self._facts.level
-        if level not in _LEVELS or "logging" not in (session.introduction.get("capabilities") or {}):
+        if level not in LEVELS or "logging" not in (session.introduction.get("capabilities") or {}):
             return
-        if session.level is not None and _LEVELS.index(session.level) <= _LEVELS.index(level):
+        if session.level is not None and LEVELS.index(session.level) <= LEVELS.index(level):
             return
         session.level = level
         asked = {"jsonrpc": "2.0", "id": next(session.ids), "method": "logging/setLevel", "params": {"level": level}}
@@ -249,9 +251,9 @@ class Downward:
         if notification["method"] != "notifications/message":
             return True
         level, wanted = (notification.get("params") or {}).get("level"), self._facts.level
-        if wanted not in _LEVELS:
+        if wanted not in LEVELS:
             return False
-        return level not in _LEVELS or _LEVELS.index(level) >= _LEVELS.index(wanted)
+        return level not in LEVELS or LEVELS.index(level) >= LEVELS.index(wanted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,7 +306,8 @@ class Exchange:
             async with aclosing(said):
                 async for each in said:
                     if not isinstance(each, Question):
-                        messages.append(each)
+                        if is_answer(each) or len(messages) < MOST_KEPT:
+                            messages.append(each)
                         continue
                     following = secrets.token_urlsafe(24)
                     messages.append(self._required(each, following))
@@ -360,7 +363,7 @@ def _honored(session: ServerSession, asked: Any) -> tuple[Json, Sequence[str]]:
     uris = wanted.get("resourceSubscriptions")
     if not isinstance(uris, list) or not (capabilities.get("resources") or {}).get("subscribe"):
         return honored, ()
-    return honored, [uri for uri in uris if isinstance(uri, str)]
+    return honored, [uri for uri in uris if isinstance(uri, str)][:MOST_SUBSCRIPTIONS]
 
 
 def _updated(notification: Json) -> Any:

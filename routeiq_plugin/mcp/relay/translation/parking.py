@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Coroutine
-from contextlib import suppress
 from typing import Any, Final
 
 from routeiq_plugin.errors import Unavailable
@@ -15,6 +15,8 @@ MOST_PARKED: Final = 1000
 """Of one worker."""
 MOST_OF_ONE: Final = 100
 """Of one client."""
+
+logger = logging.getLogger(__name__)
 
 
 class Parking:
@@ -42,6 +44,10 @@ class Parking:
 
 
 async def _in_time(reading: Coroutine[Any, Any, None]) -> None:
-    with suppress(TimeoutError):
+    try:
         async with asyncio.timeout(PARKED_SECONDS):
             await reading
+    except TimeoutError:
+        logger.debug("routeiq: a question of an MCP server was not answered in time")
+    except Unavailable as away:
+        logger.warning("routeiq: what an MCP server answered could not be kept for its client (%s)", away)

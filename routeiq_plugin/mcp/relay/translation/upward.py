@@ -8,10 +8,10 @@ from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import ExitStack, aclosing, suppress
 from typing import Any, Final
 
-from routeiq_plugin.errors import BackendError, NotFound
+from routeiq_plugin.errors import BackendError, Conflict, NotFound, Unavailable
 from routeiq_plugin.mcp.relay.client_sessions import ClientSession, ClientSessions
 from routeiq_plugin.mcp.relay.conversation import Headers
-from routeiq_plugin.mcp.relay.facts import STATELESS, Facts
+from routeiq_plugin.mcp.relay.facts import LEVELS, STATELESS, Facts
 from routeiq_plugin.mcp.relay.streams import until
 from routeiq_plugin.mcp.relay.translation import shapes
 from routeiq_plugin.mcp.relay.wire import Malformed, Wire, is_answer, is_asked
@@ -91,12 +91,13 @@ class Upward:
         """Keep a subscription at the server that fits the session, until the session ends."""
         capabilities = ((await discovered(self._wire, self._session.state.facts)) or {}).get("capabilities") or {}
         await self._session.count_listener(1)
+        self._follows_version = self._session.version
         try:
             async with aclosing(self._listened(capabilities)) as heard:
                 async for each in heard:
                     yield each
         finally:
-            with suppress(NotFound):
+            with suppress(NotFound, Conflict, Unavailable):  # who subscribes waits for a moment, then, for nobody
                 await asyncio.shield(self._session.count_listener(-1))
 
     async def _listened(self, capabilities: Json) -> AsyncGenerator[Json, None]:
@@ -127,8 +128,8 @@ class Upward:
         return {"result": {}}
 
     async def _set_level(self, params: Json) -> Json:
-        if not isinstance(params.get("level"), str):
-            return _invalid("level must be text")
+        if params.get("level") not in LEVELS:
+            return _invalid(f"level must be one of {', '.join(LEVELS)}")
         await self._session.set_level(params["level"])
         return {"result": {}}
 
