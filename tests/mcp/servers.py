@@ -10,6 +10,7 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
 import httpx
@@ -97,11 +98,11 @@ def server(
 
 
 @contextmanager
-def module_server(module: str, *arguments: str) -> Iterator[str]:
+def module_server(module: str, *arguments: str, python: Path = Path(sys.executable)) -> Iterator[str]:
     """Run `python -m MODULE PORT ARGUMENTS` until the end of the block; gives the URL of its MCP endpoint."""
     port = processes.free_port()
     process = subprocess.Popen(
-        [sys.executable, "-m", module, str(port), *arguments],
+        [str(python), "-m", module, str(port), *arguments],
         cwd=processes.REPOSITORY,
         env=processes.clean_environment(),
         stdin=subprocess.DEVNULL,

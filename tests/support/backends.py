@@ -14,6 +14,7 @@ import httpx
 from tests.support import legacy, peers, processes
 from tests.support.agents.scenario import Options
 from tests.support.peers import Seen, ask
+from tests.support.virtualenvs import environment
 
 Version = Literal["1.0", "both", "0.3"]
 """What the agent speaks: 1.0 only, 1.0 and 0.3 on one URL (both by a2a-sdk 1.x), or 0.3 only (by a2a-sdk 0.3.x)."""
@@ -119,7 +120,7 @@ def agent(
 
 def start_agent(version: Version, options: Options) -> Backend:
     """Start an agent and return when it listens; the caller stops it."""
-    process, greeting = peers.start([*_program(version), options.to_json()], f"{version} agent", legacy.environment())
+    process, greeting = peers.start([*_program(version), options.to_json()], f"{version} agent", environment())
     return Backend(version, greeting["url"], options, process)
 
 
