@@ -16,13 +16,11 @@ from starlette.responses import Response
 from routeiq_plugin.errors import (
     BackendTimeout,
     LoginRequired,
-    MalformedBody,
     RouteIQError,
 )
 from routeiq_plugin.host.app import BODY, LeaveToStock
 from routeiq_plugin.host.auth import authenticate
 from routeiq_plugin.host.calls import capabilities
-from routeiq_plugin.host.requests import json_body
 from routeiq_plugin.mcp.access import Action
 from routeiq_plugin.mcp.credentials import Credential
 from routeiq_plugin.mcp.data_routes import PATH
@@ -30,6 +28,7 @@ from routeiq_plugin.mcp.model import Server
 from routeiq_plugin.mcp.offers import Asked
 from routeiq_plugin.mcp.plane import DataPlane
 from routeiq_plugin.mcp.relay.answers import Relayed
+from routeiq_plugin.mcp.relay.belonging import id_asked, is_for_us, is_stateless, message_in, opens, parsed, says
 from routeiq_plugin.mcp.relay.carrier import PARAMETERS, SESSION, Carrier, passed_on
 from routeiq_plugin.mcp.relay.events import events, message_of, with_message
 from routeiq_plugin.mcp.relay.generations import Generation
@@ -40,19 +39,15 @@ from routeiq_plugin.mcp.relay.reach import is_carried
 from routeiq_plugin.mcp.relay.responses import refused, rpc_error
 from routeiq_plugin.mcp.relay.resumption import EventNames
 from routeiq_plugin.mcp.relay.silence import UNBOUNDED, Questions, Silence, silent
-from routeiq_plugin.mcp.relay.tickets import MARK, Tickets
+from routeiq_plugin.mcp.relay.tickets import Tickets
 from routeiq_plugin.mcp.relay.translating import Translating
+from routeiq_plugin.mcp.relay.wire import EVENTS, LAST_EVENT, VERSION, is_answer
 from routeiq_plugin.outbound import backend_error
 
 logger = logging.getLogger(__name__)
 
-_VERSION: Final = "mcp-protocol-version"
-_META_VERSION: Final = "io.modelcontextprotocol/protocolVersion"
-_STATELESS_SINCE: Final = "2026-07-28"
-_EVENTS: Final = "text/event-stream"
-_LAST_EVENT: Final = "last-event-id"
-_BACK: Final = ("content-type", "cache-control", "allow", "retry-after", _VERSION)
-_OF_THE_SESSION: Final = (SESSION, _VERSION, "accept")
+_BACK: Final = ("content-type", "cache-control", "allow", "retry-after", VERSION)
+_OF_THE_SESSION: Final = (SESSION, VERSION, "accept")
 _OVERRIDDEN: Final = ("tool_name_to_display_name", "tool_name_to_description")
 """Names that the operator gave tools: LiteLLM's own endpoint shows them."""
 _FAREWELL_SECONDS: Final = 5.0
@@ -87,8 +82,8 @@ class Relay:
         server = await gateway.directory.find(name)
         if server is None or not _is_relayed(server):
             raise LeaveToStock
-        message = _message(request)
-        if not _is_for_us(request, message):
+        message = message_in(request)
+        if not is_for_us(request, message):
             raise LeaveToStock
         require_origin(request, gateway.public_url)
         caller = await authenticate(request, path=PATH)
@@ -101,7 +96,7 @@ class Relay:
         except LoginRequired:
             raise
         except (RouteIQError, HTTPException) as error:
-            return refused(_id(message), error)
+            return refused(id_asked(message), error)
 
     async def _answered(self, asked: Asked, request: Request, server: Server, message: Any) -> Response:
         """Pass the request on, or translate it where client and server are known to share no version."""
@@ -110,11 +105,11 @@ class Relay:
         if ticket is not None and ticket.is_own:
             endpoint = await self._translating.endpoint()
             return await endpoint.in_session(asked, request, server, message, ticket.session)
-        if _opens(request, message) and self._translating.speaks(server, Generation.SESSIONS) is False:
+        if opens(request, message) and self._translating.speaks(server, Generation.SESSIONS) is False:
             begun = await (await self._translating.endpoint()).begin(asked, server, message)
             if begun is not None:
                 return begun
-        if _is_stateless(request, message) and self._translating.speaks(server, Generation.STATELESS) is False:
+        if is_stateless(request, message) and self._translating.speaks(server, Generation.STATELESS) is False:
             endpoint = await self._translating.endpoint()
             return await endpoint.without_session(asked, request, server, message)
         return await self._carried(asked, request, server, message, "" if ticket is None else ticket.session)
@@ -122,19 +117,19 @@ class Relay:
     async def _carried(self, asked: Asked, request: Request, server: Server, message: Any, session: str) -> Response:
         headers = passed_on(asked.incoming)
         headers |= {SESSION: session} if session else {}
-        last_event = asked.incoming.get(_LAST_EVENT)
+        last_event = asked.incoming.get(LAST_EVENT)
         # A result that is sent again would come past the hooks that judge results.
         if last_event is not None and request.method == "GET" and not _results_are_judged():
-            headers[_LAST_EVENT] = EventNames(session).opened(last_event)
+            headers[LAST_EVENT] = EventNames(session).opened(last_event)
         credential = await self._plane.offers.credential(asked, server)
         seconds = self._patience(request, server, message)
         ruling = await self._ruled(asked, request, server, message)
         rule, body = ruling.rule, self._body(request, ruling, headers)
-        if session and (asked_id := _id(message)) is not None:
+        if session and (asked_id := id_asked(message)) is not None:
             rule = Cancelling(rule, partial(self._cancel, server, credential, dict(headers), asked_id))
         try:
             response = await self._carrier.send(request.method, server, credential, headers, body, seconds=seconds)
-            if _opens(request, message) and response.status_code >= _FAILED:
+            if opens(request, message) and response.status_code >= _FAILED:
                 await response.aclose()
                 begun = await (await self._translating.endpoint()).begin(asked, server, message)
                 if begun is None:
@@ -148,7 +143,7 @@ class Relay:
             raise
         back = {each: response.headers[each] for each in _BACK if each in response.headers}
         back["x-accel-buffering"] = "no"
-        if _opens(request, message):
+        if opens(request, message):
             session = response.headers.get(SESSION, "")
             back[SESSION] = self._tickets.issue(server, asked.caller, session)
         elif SESSION in asked.incoming and SESSION in response.headers:
@@ -157,10 +152,10 @@ class Relay:
         self._questions.answered(place, message)
         exchange = _Exchange(response, rule, Silence(seconds, place, self._questions))
         kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind == _EVENTS:
-            pieces = _streamed(exchange, _id(message), EventNames(session))
+        if kind == EVENTS:
+            pieces = _streamed(exchange, id_asked(message), EventNames(session))
         else:
-            pieces = _whole(exchange, _id(message))
+            pieces = _whole(exchange, id_asked(message))
         return Relayed(pieces, response.status_code, back, exchange.aclose)
 
     def _cancel(self, server: Server, credential: Credential, headers: dict[str, str], asked_id: Any) -> None:
@@ -184,7 +179,7 @@ class Relay:
 
     def _patience(self, request: Request, server: Server, message: Any) -> float | None:
         """Return how many seconds the server may be silent; None where clients wait for something to happen."""
-        if request.method == "GET" or any(_says(message, each) for each in UNBOUNDED):
+        if request.method == "GET" or any(says(message, each) for each in UNBOUNDED):
             return None
         return self._plane.sessions.policy.seconds(server)
 
@@ -192,9 +187,9 @@ class Relay:
         self, asked: Asked, request: Request, server: Server, message: Any, response: Any
     ) -> bool:
         """Tell whether the server needs a session that this client does not have; then its response is closed."""
-        if not _is_stateless(request, message) or _id(message) is None:
+        if not is_stateless(request, message) or id_asked(message) is None:
             return False
-        if _says(message, "server/discover") and response.status_code == _OK:
+        if says(message, "server/discover") and response.status_code == _OK:
             is_refused = '"error"' in (await self._read(server, response)).decode("utf-8", "replace")
         else:
             is_refused = response.status_code in _MISUNDERSTOOD
@@ -267,7 +262,7 @@ async def _streamed(exchange: _Exchange, asked_id: Any, names: EventNames) -> As
         async for piece in events(exchange.pieces()):
             event, message = names.given_out(piece), message_of(piece)
             exchange.silence.heard(message)
-            if not _is_answer(message) or (asked_id is not None and message.get("id") != asked_id):
+            if not is_answer(message) or (asked_id is not None and message.get("id") != asked_id):
                 yield event
                 continue
             try:
@@ -288,8 +283,8 @@ async def _streamed(exchange: _Exchange, asked_id: Any, names: EventNames) -> As
 async def _whole(exchange: _Exchange, asked_id: Any) -> AsyncGenerator[bytes, None]:
     try:
         body = b"".join([piece async for piece in exchange.pieces()])
-        message = _parsed(body)
-        if _is_answer(message):
+        message = parsed(body)
+        if is_answer(message):
             try:
                 changed = await exchange.rule.answered(message)
             except (RouteIQError, HTTPException) as judged:
@@ -313,48 +308,3 @@ def _results_are_judged() -> bool:
 def _is_relayed(server: Server) -> bool:
     """Tell whether server and gateway can talk over streamable HTTP, and stock would show nothing different."""
     return is_carried(server) and not any(server.fields.get(each) for each in _OVERRIDDEN)
-
-
-def _is_for_us(request: Request, message: Any) -> bool:
-    session = request.headers.get(SESSION)
-    if session is not None:
-        return session.startswith(MARK)
-    return (_is_stateless(request, message) and request.method == "POST") or _opens(request, message)
-
-
-def _is_stateless(request: Request, message: Any) -> bool:
-    """Tell by the header, or where it was forgotten by the message: the server then says what is missing."""
-    said = request.headers.get(_VERSION)
-    if said is None and isinstance(message, dict) and isinstance(params := message.get("params"), dict):
-        meta = params.get("_meta")
-        said = meta.get(_META_VERSION) if isinstance(meta, dict) else None
-    return isinstance(said, str) and said >= _STATELESS_SINCE
-
-
-def _opens(request: Request, message: Any) -> bool:
-    """Tell whether a session begins; where there are none `initialize` is a method like any that is unknown."""
-    return _says(message, "initialize") and not _is_stateless(request, message)
-
-
-def _message(request: Request) -> Any:
-    """Read the message of a POST to tell whose it is: what is none we refuse where a session of ours is named."""
-    return _parsed(request.scope.get(BODY, b"")) if request.method == "POST" else None
-
-
-def _parsed(body: bytes) -> Any:
-    try:
-        return json_body(body)
-    except MalformedBody:
-        return None
-
-
-def _says(message: Any, method: str) -> bool:
-    return isinstance(message, dict) and message.get("method") == method
-
-
-def _id(message: Any) -> Any:
-    return message.get("id") if isinstance(message, dict) and "method" in message else None
-
-
-def _is_answer(message: Any) -> bool:
-    return isinstance(message, dict) and "method" not in message and ("result" in message or "error" in message)

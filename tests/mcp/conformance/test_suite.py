@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -44,14 +45,7 @@ def test_a_server_of_one_generation_passes_in_the_other(
 ) -> None:
     """Nothing but the gateway speaks what the suite does."""
     behind = reference_servers[name]
-    expected = EXPECTED / f"expected-failures-{revision}-translated.yml"
-    with shim(behind.proxy.port, behind.key()) as port:
-        for attempt in range(ATTEMPTS):
-            report = suite.run(f"http://127.0.0.1:{port}{behind.path}", revision, tmp_path / str(attempt), expected)
-            if report.returncode == 0:
-                break
-    assert report.returncode == 0, report.text
-    assert len(report.checks) >= SCORED[revision], report.text
+    _require_passing(suite, Case(behind, behind.path, revision, "translated"), tmp_path)
 
 
 @pytest.mark.timeout(900)
@@ -60,14 +54,29 @@ def test_a_server_passes_as_the_only_one_of_all_that_a_key_may_use(
     suite: Suite, relayed: Relayed, revision: Revision, tmp_path: Path
 ) -> None:
     """At `/mcp`, where names are listed behind the server's prefix, and its own are understood."""
-    expected = EXPECTED / f"expected-failures-{revision}-aggregate.yml"
-    with shim(relayed.proxy.port, relayed.key()) as port:
+    _require_passing(suite, Case(relayed, "/mcp", revision, "aggregate"), tmp_path)
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is asked of a server behind the gateway."""
+
+    behind: Relayed
+    path: str
+    revision: Revision
+    expected: str
+
+
+def _require_passing(suite: Suite, case: Case, results: Path) -> None:
+    with shim(case.behind.proxy.port, case.behind.key()) as port:
         for attempt in range(ATTEMPTS):
-            report = suite.run(f"http://127.0.0.1:{port}/mcp", revision, tmp_path / str(attempt), expected)
+            url = f"http://127.0.0.1:{port}{case.path}"
+            expected = EXPECTED / f"expected-failures-{case.revision}-{case.expected}.yml"
+            report = suite.run(url, case.revision, results / str(attempt), expected)
             if report.returncode == 0:
                 break
     assert report.returncode == 0, report.text
-    assert len(report.checks) >= SCORED[revision], report.text
+    assert len(report.checks) >= SCORED[case.revision], report.text
 
 
 def _outcome(report: Report) -> tuple[dict[str, list[str]], dict[str, int]]:

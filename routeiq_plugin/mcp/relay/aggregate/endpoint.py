@@ -16,7 +16,6 @@ from routeiq_plugin.errors import InvalidRequest, RouteIQError
 from routeiq_plugin.host.app import BODY, LeaveToStock
 from routeiq_plugin.host.auth import Caller, authenticate, recognised
 from routeiq_plugin.host.mcp_modes import requires_named_servers, searches_tools
-from routeiq_plugin.host.requests import json_body
 from routeiq_plugin.mcp.data_routes import PATH
 from routeiq_plugin.mcp.failures import METHOD_NOT_FOUND, ServerRefused
 from routeiq_plugin.mcp.plane import DataPlane
@@ -32,13 +31,14 @@ from routeiq_plugin.mcp.relay.aggregate.scope import in_scope, names_servers
 from routeiq_plugin.mcp.relay.aggregate.targets import METHODS, Targets
 from routeiq_plugin.mcp.relay.aggregate.visits import Visit
 from routeiq_plugin.mcp.relay.aggregate.watching import Watching
+from routeiq_plugin.mcp.relay.belonging import is_for_us, is_stateless, message_in, opens
 from routeiq_plugin.mcp.relay.carrier import SESSION
 from routeiq_plugin.mcp.relay.client_sessions import ClientSession, ClientSessions
-from routeiq_plugin.mcp.relay.facts import STATELESS, VERSION_META, Facts
+from routeiq_plugin.mcp.relay.facts import Facts
 from routeiq_plugin.mcp.relay.messages import require_message
 from routeiq_plugin.mcp.relay.origins import require_origin
 from routeiq_plugin.mcp.relay.responses import answer, listening, refused, respond, rpc_error
-from routeiq_plugin.mcp.relay.tickets import MARK, Tickets
+from routeiq_plugin.mcp.relay.tickets import Tickets
 from routeiq_plugin.mcp.relay.translation.inbound import rejection
 from routeiq_plugin.mcp.relay.wire import VERSION, SessionLost, is_answer
 
@@ -77,8 +77,8 @@ class Endpoint:
         """
         gateway = self._plane.offers.gateway
         await gateway.ready()
-        message = _parsed(request)
-        if not _is_for_us(request, message):
+        message = message_in(request)
+        if not is_for_us(request, message):
             raise LeaveToStock
         require_origin(request, gateway.public_url)
         caller = await self._caller(request)
@@ -109,7 +109,7 @@ class Endpoint:
         if session is not None:
             _require_version(asked.incoming)
             return await self._in_session(Visit(asked, request, names, session), session, message)
-        if _opens(request, message):
+        if opens(request, message):
             return await self._begun(
                 Visit(asked, request, names, told=Facts.of_initialize(message.get("params"))), message
             )
@@ -228,36 +228,6 @@ class Endpoint:
         return await respond(answered(visit, message["method"], told), {})
 
 
-def _is_for_us(request: Request, message: Any) -> bool:
-    session = request.headers.get(SESSION)
-    if session is not None:
-        return session.startswith(MARK)
-    return request.method == "POST" and (_is_stateless(request, message) or _opens(request, message))
-
-
-def _is_stateless(request: Request, message: Any) -> bool:
-    """Tell by the header, or where it was forgotten by the message."""
-    said = request.headers.get(VERSION)
-    if said is None and isinstance(message, dict) and isinstance(params := message.get("params"), dict):
-        meta = params.get("_meta")
-        said = meta.get(VERSION_META) if isinstance(meta, dict) else None
-    return isinstance(said, str) and said >= STATELESS
-
-
-def _opens(request: Request, message: Any) -> bool:
-    is_initialize = isinstance(message, dict) and message.get("method") == "initialize"
-    return is_initialize and not _is_stateless(request, message)
-
-
-def _parsed(request: Request) -> Any:
-    """Read the message of a POST to tell whose it is; what is none is refused later, if it is ours."""
-    if request.method != "POST":
-        return None
-    with suppress(RouteIQError):
-        return json_body(request.scope.get(BODY, b""))
-    return None
-
-
 def _require_version(incoming: Mapping[str, str]) -> None:
     said = incoming.get(VERSION)
     if said is not None and said not in HANDSHAKE_PROTOCOL_VERSIONS:
@@ -275,6 +245,6 @@ def _level(message: Json) -> str:
 def _failed(request: Request, message: Any, error: RouteIQError | HTTPException) -> Response:
     """Answer with a JSON-RPC error; without sessions its code decides on the status (2026-07-28)."""
     asked_id = message.get("id") if isinstance(message, dict) and "method" in message else None
-    if asked_id is not None and SESSION not in request.headers and _is_stateless(request, message):
+    if asked_id is not None and SESSION not in request.headers and is_stateless(request, message):
         return answer(rpc_error(asked_id, error))
     return refused(asked_id, error)
