@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Iterator, Mapping
-from contextlib import ExitStack, aclosing, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import ExitStack, aclosing, asynccontextmanager, suppress
 from typing import Any, Final
 
 from routeiq_plugin.errors import BackendError, Conflict, NotFound, Unavailable
@@ -90,15 +90,25 @@ class Upward:
     async def listen(self) -> AsyncGenerator[Json, None]:
         """Keep a subscription at the server that fits the session, until the session ends."""
         capabilities = ((await discovered(self._wire, self._session.state.facts)) or {}).get("capabilities") or {}
-        await self._session.count_listener(1)
-        self._follows_version = self._session.version
+        async with self._counted(), aclosing(self._listened(capabilities)) as heard:
+            self._follows_version = self._session.version
+            async for each in heard:
+                yield each
+
+    @asynccontextmanager
+    async def _counted(self) -> AsyncIterator[None]:
+        """Count a stream while it is open, whenever its client leaves."""
+        counting = asyncio.ensure_future(self._session.count_listener(1))
         try:
-            async with aclosing(self._listened(capabilities)) as heard:
-                async for each in heard:
-                    yield each
+            await asyncio.shield(counting)
+            yield
         finally:
-            with suppress(NotFound, Conflict, Unavailable):  # who subscribes waits for a moment, then, for nobody
-                await asyncio.shield(self._session.count_listener(-1))
+            await asyncio.shield(self._uncounted(counting))
+
+    async def _uncounted(self, counting: asyncio.Future[None]) -> None:
+        with suppress(NotFound, Conflict, Unavailable):  # who subscribes waits for a moment, then, for nobody
+            await counting
+            await self._session.count_listener(-1)
 
     async def _listened(self, capabilities: Json) -> AsyncGenerator[Json, None]:
         while True:
