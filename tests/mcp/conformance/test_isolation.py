@@ -120,3 +120,14 @@ def test_without_a_session_there_is_nothing_to_resume(relayed: Relayed) -> None:
         stateless = {"MCP-Protocol-Version": "2026-07-28", "Last-Event-ID": "1"}
         response: httpx.Response = client.get(relayed.path, headers=stateless)
         assert response.status_code >= 400
+
+
+def test_what_one_client_gets_wrong_says_nothing_of_the_server(relayed: Relayed) -> None:
+    """A refused `initialize` must not pass for a server without sessions: others would lose what only sessions have."""
+    wrong = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": []}
+    with relayed.proxy.client(relayed.key()) as hers, relayed.proxy.client(relayed.key()) as his:
+        for _ in range(4):  # either worker
+            hers.post(relayed.path, json=wrong, headers=ACCEPT)
+        for _ in range(4):
+            call = opened(his, relayed.path).send("tools/call", {"name": "test_tool_with_progress", "arguments": {}})
+            assert any(line.startswith("id:") for line in call.text.splitlines()), "its events have no names"

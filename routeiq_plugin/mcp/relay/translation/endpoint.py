@@ -27,6 +27,7 @@ from routeiq_plugin.mcp.relay.translation import shapes
 from routeiq_plugin.mcp.relay.translation.downward import Bench, Downward, Owner
 from routeiq_plugin.mcp.relay.translation.inbound import mismatch, rejection
 from routeiq_plugin.mcp.relay.translation.mirroring import mirrored
+from routeiq_plugin.mcp.relay.translation.server_sessions import begins_sessions
 from routeiq_plugin.mcp.relay.translation.upward import Upward, discovered
 from routeiq_plugin.mcp.relay.wire import Wire
 
@@ -58,21 +59,28 @@ class TranslatingEndpoint:
     # Clients with a session
 
     async def begin(self, asked: Asked, server: Server, message: Json) -> Response | None:
-        """Begin a session for a client whose `initialize` the server does not take; None where it is not modern either.
+        """Begin a session for a client whose `initialize` the server does not take.
 
-        Raises `BackendError`.
+        None where the server is not modern either, or takes those of others. Raises `InvalidRequest`, `BackendError`.
         """
-        facts = Facts.of_initialize(message.get("params"))
-        found = await discovered(await self._wire(asked, server), facts)
-        if found is None:
+        facts, wire = Facts.of_initialize(message.get("params")), await self._wire(asked, server)
+        found = await discovered(wire, facts)
+        if found is None or await self._begins_sessions(wire):
             return None
-        self._generations.learn(server, Generation.SESSIONS, speaks=False)
         session = await self._sessions.begin(facts)
         result = shapes.initialized(found, facts.version)
         if instructions := instructions_of(server):
             result["instructions"] = instructions
         ticket = self._tickets.issue(server, asked.caller, session.name, is_own=True)
         return JSONResponse({"jsonrpc": "2.0", "id": message.get("id"), "result": result}, headers={SESSION: ticket})
+
+    async def _begins_sessions(self, wire: Wire) -> bool:
+        """Tell whether the server begins sessions, by words of ours: what a client sent may be the client's fault."""
+        speaks = self._generations.speaks(wire.server, Generation.SESSIONS)
+        if speaks is None:
+            speaks = await begins_sessions(wire)
+            self._generations.learn(wire.server, Generation.SESSIONS, speaks=speaks)
+        return speaks
 
     async def in_session(self, asked: Asked, request: Request, server: Server, message: Any, name: str) -> Response:
         """Answer one request of a session that the gateway keeps."""

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from routeiq_plugin.errors import BackendError, Unavailable
 from routeiq_plugin.mcp.relay.carrier import SESSION
-from routeiq_plugin.mcp.relay.facts import Facts
+from routeiq_plugin.mcp.relay.facts import LATEST_WITH_SESSIONS, Facts
 from routeiq_plugin.mcp.relay.mailbox import Mailbox
 from routeiq_plugin.mcp.relay.translation import shapes
 from routeiq_plugin.mcp.relay.wire import VERSION, SessionLost, Wire
@@ -302,6 +302,16 @@ class ServerSessions:
                 self.forget(key)
                 return
         raise Unavailable("too many sessions with MCP servers are in use")
+
+
+async def begins_sessions(wire: Wire) -> bool:
+    """Tell whether a server begins a session, which is ended at once; raises `BackendError`."""
+    reply = await wire.once(shapes.initialize(Facts(LATEST_WITH_SESSIONS)), {})
+    if "result" not in (reply.message or {}):
+        return False
+    if given := reply.headers.get(SESSION):
+        await wire.end({VERSION: LATEST_WITH_SESSIONS, SESSION: given})
+    return True
 
 
 async def _opened(wire: Wire, facts: Facts, news: News) -> ServerSession:
