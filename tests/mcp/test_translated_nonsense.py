@@ -228,3 +228,22 @@ def test_a_refusal_that_never_ends_is_a_failure_of_the_server(relaying: Proxy, i
                 response = asked(client, relayed.path, method, {})
                 assert response.json()["error"]["code"] == BACKEND_FAILED, response.text
         over.set()
+
+
+@pytest.mark.parametrize("token", [0, "", "x"])
+def test_progress_is_told_to_the_request_that_makes_it(downward: Behind, token: Any) -> None:
+    """A session with the server carries several requests: what is told of one on the session's stream is not of all."""
+
+    def say(exchange: Exchange) -> None:
+        own = exchange.message["params"]["_meta"]["progressToken"]
+        exchange.stream()
+        for each in (own + 1000, own, "own"):
+            progress = {"progressToken": each, "progress": 1}
+            exchange.event({"jsonrpc": "2.0", "method": "notifications/progress", "params": progress})
+        exchange.event({"jsonrpc": "2.0", "id": exchange.message["id"], "result": {"messages": []}})
+
+    downward.server.script["prompts/get"] = say
+    response = asked(downward.client, downward.relayed.path, "prompts/get", {"name": "some"}, progressToken=token)
+    downward.server.script.clear()
+    heard = [json.loads(line.removeprefix("data: ")) for line in response.text.splitlines() if line[:5] == "data:"]
+    assert [each["params"]["progressToken"] for each in heard[:-1]] == [token]

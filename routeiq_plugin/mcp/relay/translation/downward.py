@@ -148,8 +148,8 @@ class Downward:
                         question = await self._heard(session, each)
                         if question is not None:
                             yield question
-                    elif each.get("method") in _PASSED and self._is_wanted(each):
-                        yield _with_token(each, own_id, token)
+                    elif each.get("method") in _PASSED and self._is_wanted(each, own_id):
+                        yield _with_token(each, token)
         except SessionLost:
             is_over = True
             raise
@@ -247,9 +247,9 @@ class Downward:
         asked = {"jsonrpc": "2.0", "id": next(session.ids), "method": "logging/setLevel", "params": {"level": level}}
         await session.wire.once(asked, session.headers)
 
-    def _is_wanted(self, notification: Json) -> bool:
-        if notification["method"] != "notifications/message":
-            return True
+    def _is_wanted(self, notification: Json, own_id: int) -> bool:
+        if notification["method"] != "notifications/message":  # progress, which may be another request's
+            return bool((notification.get("params") or {}).get("progressToken") == own_id)
         level, wanted = (notification.get("params") or {}).get("level"), self._facts.level
         if wanted not in LEVELS:
             return False
@@ -384,11 +384,10 @@ def _token(message: Mapping[str, Any]) -> Any:
     return ((message.get("params") or {}).get("_meta") or {}).get("progressToken")
 
 
-def _with_token(notification: Json, own: Any, token: Any) -> Json:
-    params = notification.get("params") or {}
-    if notification["method"] != "notifications/progress" or params.get("progressToken") != own:
+def _with_token(notification: Json, token: Any) -> Json:
+    if notification["method"] != "notifications/progress":
         return notification
-    return {**notification, "params": {**params, "progressToken": token}}
+    return {**notification, "params": {**(notification.get("params") or {}), "progressToken": token}}
 
 
 def _result(asked_id: Any, result: Json) -> Json:
