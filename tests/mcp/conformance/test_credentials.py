@@ -19,7 +19,7 @@ pytestmark = pytest.mark.requirement("MCP-21", "MCP-22")
 
 
 @pytest.fixture(scope="module")
-def upstream() -> Iterator[Upstream]:
+def login_server() -> Iterator[Upstream]:
     """An authorization server, and an MCP server that takes nothing but its tokens."""
     with oauth_server() as running:
         yield running
@@ -27,11 +27,11 @@ def upstream() -> Iterator[Upstream]:
 
 
 @pytest.fixture(scope="module")
-def locked(relaying: Proxy, upstream: Upstream) -> dict[str, Any]:
+def locked(relaying: Proxy, login_server: Upstream) -> dict[str, Any]:
     """That MCP server, registered for every key."""
     with relaying.client() as client:
         how = {"auth_type": "oauth2", "oauth2_flow": "authorization_code", "allow_all_keys": True}
-        return servers.created(client, "locked", upstream.url, **how)
+        return servers.created(client, "locked", login_server.url, **how)
 
 
 def _user(relaying: Proxy, name: str) -> Client:
@@ -49,7 +49,9 @@ def test_who_has_not_logged_in_is_told_where(relaying: Proxy, locked: dict[str, 
     assert httpx.get(where, trust_env=False).json()["resource"] == f"{relaying.base_url}/mcp/{locked['server_name']}"
 
 
-def test_each_user_comes_with_a_login_of_their_own(relaying: Proxy, locked: dict[str, Any], upstream: Upstream) -> None:
+def test_each_user_comes_with_a_login_of_their_own(
+    relaying: Proxy, locked: dict[str, Any], login_server: Upstream
+) -> None:
     name, path = locked["server_name"], f"/mcp/{locked['server_name']}"
     for person in ("alice", "mallory"):
         user = _user(relaying, person)
@@ -57,5 +59,5 @@ def test_each_user_comes_with_a_login_of_their_own(relaying: Proxy, locked: dict
             user.login(name)
         for _ in range(3):  # either worker
             assert servers.mcp_call(relaying, WHO, {}, user.key, at=path).content[0].text == person
-    shown = {each.get("authorization", "").removeprefix("Bearer ") for each in upstream.seen()["calls"]} - {""}
-    assert shown <= {each["access"] for each in upstream.seen()["issued"]}, "no key of the gateway's arrives"
+    shown = {each.get("authorization", "").removeprefix("Bearer ") for each in login_server.seen()["calls"]} - {""}
+    assert shown <= {each["access"] for each in login_server.seen()["issued"]}, "no key of the gateway's arrives"
