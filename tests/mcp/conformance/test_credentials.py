@@ -27,11 +27,13 @@ def login_server() -> Iterator[Upstream]:
 
 
 @pytest.fixture(scope="module")
-def locked(relaying: Proxy, login_server: Upstream) -> dict[str, Any]:
-    """That MCP server, registered for every key."""
+def locked(relaying: Proxy, login_server: Upstream) -> Iterator[dict[str, Any]]:
+    """That MCP server, registered for every key until the end of these tests: others count what a key may use."""
     with relaying.client() as client:
         how = {"auth_type": "oauth2", "oauth2_flow": "authorization_code", "allow_all_keys": True}
-        return servers.created(client, "locked", login_server.url, **how)
+        created = servers.created(client, "locked", login_server.url, **how)
+        yield created
+        assert client.delete(servers.path(created["server_id"])).status_code == 202
 
 
 def _user(relaying: Proxy, name: str) -> Client:
