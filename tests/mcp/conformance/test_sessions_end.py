@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -24,39 +26,59 @@ SPARE_BYTES: Final = 16 * 1024 * 1024
 """Per worker, for what LiteLLM remembers of the calls of a minute and what Python does not give back."""
 
 
+@dataclass(frozen=True)
+class Endpoint:
+    """Where sessions are begun and dropped."""
+
+    relayed: Relayed
+    path: str
+
+
+@pytest.fixture(params=["passed on", "translated", "over all servers"])
+def endpoint(request: pytest.FixtureRequest, reference_servers: Mapping[str, Relayed]) -> Endpoint:
+    """The server's own session, one that the gateway keeps for a server without any, and one of `/mcp`."""
+    reference, stateless = reference_servers["reference"], reference_servers["stateless"]
+    return {
+        "passed on": Endpoint(reference, reference.path),
+        "translated": Endpoint(stateless, stateless.path),
+        "over all servers": Endpoint(reference, "/mcp"),
+    }[request.param]
+
+
 @pytest.mark.requirement("MCP-21")
 @pytest.mark.timeout(900)
-async def test_sessions_that_are_dropped_without_delete_leave_nothing_behind(relayed: Relayed) -> None:
-    key = relayed.key()
-    await _drop(relayed, key, AT_ONCE * 2)
-    files, memory = _files(relayed.proxy), _memory(relayed.proxy)
-    await _drop(relayed, key, SESSIONS)
+async def test_sessions_that_are_dropped_without_delete_leave_nothing_behind(endpoint: Endpoint) -> None:
+    key, proxy = endpoint.relayed.key(), endpoint.relayed.proxy
+    await _drop(endpoint, key, AT_ONCE * 2)
+    files, memory = _files(proxy), _memory(proxy)
+    await _drop(endpoint, key, SESSIONS)
     await asyncio.to_thread(
-        processes.wait_until, lambda: _files(relayed.proxy) <= files + SPARE_FILES, 60, f"return to {files} open files"
+        processes.wait_until, lambda: _files(proxy) <= files + SPARE_FILES, 60, f"return to {files} open files"
     )
-    grown = [after - before for before, after in zip(memory, _memory(relayed.proxy), strict=True)]
+    grown = [after - before for before, after in zip(memory, _memory(proxy), strict=True)]
     assert max(grown) < SPARE_BYTES, grown
-    print(f"{SESSIONS} sessions: {files} files before, {_files(relayed.proxy)} after; memory grew by {grown} bytes")
+    print(f"{SESSIONS} sessions: {files} files before, {_files(proxy)} after; memory grew by {grown} bytes")
 
 
-async def _drop(relayed: Relayed, key: str, count: int) -> None:
+async def _drop(endpoint: Endpoint, key: str, count: int) -> None:
     for _ in range(count // AT_ONCE):
-        await asyncio.gather(*(_one(relayed, key) for _ in range(AT_ONCE)))
+        await asyncio.gather(*(_one(endpoint, key) for _ in range(AT_ONCE)))
 
 
-async def _one(relayed: Relayed, key: str) -> None:
+async def _one(endpoint: Endpoint, key: str) -> None:
     """Begin a session, listen, call, and hang up while both streams are open."""
-    async with relayed.proxy.async_client(key) as client:
-        opened = await client.post(relayed.path, json=initialize(), headers=ACCEPT)
+    path = endpoint.path
+    async with endpoint.relayed.proxy.async_client(key) as client:
+        opened = await client.post(path, json=initialize(), headers=ACCEPT)
         assert opened.status_code == 200, opened.text
         headers = {**ACCEPT, "Mcp-Session-Id": opened.headers["mcp-session-id"], "MCP-Protocol-Version": VERSION}
         said = {"jsonrpc": "2.0", "method": "notifications/initialized"}
-        assert (await client.post(relayed.path, json=said, headers=headers)).status_code == 202
-        params = {"name": "test_tool_with_logging", "arguments": {}}
+        assert (await client.post(path, json=said, headers=headers)).status_code == 202
+        params = {"name": "test_tool_with_logging", "arguments": {}, "_meta": {"progressToken": 1}}
         call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
         async with (
-            client.stream("GET", relayed.path, headers=headers) as listening,
-            client.stream("POST", relayed.path, json=call, headers=headers) as calling,
+            client.stream("GET", path, headers=headers) as listening,
+            client.stream("POST", path, json=call, headers=headers) as calling,
         ):
             assert (listening.status_code, calling.status_code) == (200, 200)
             await _first_piece(calling)
