@@ -120,6 +120,17 @@ def _add_signals(server: MCPServer[Any]) -> None:
         return signal
 
     @server.tool()
+    async def ask_and_work(name: str, ctx: Context[Any, Any]) -> str:
+        """Let the client's user answer, and work until that is cancelled."""
+        await ctx.elicit(name, Answer)
+        signals[f"{name} begun"].set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            signals[f"{name} cancelled"].set()
+        return "never"
+
+    @server.tool()
     async def work(name: str, ctx: Context[Any, Any]) -> str:
         """Say that the work has begun, and work until it is cancelled."""
         await ctx.report_progress(0, 1, name)

@@ -87,6 +87,30 @@ async def test_a_call_that_its_client_cancels_is_cancelled_at_the_server(
             assert _text(await client.call_tool("until", {"signal": f"{name} cancelled"})) == f"{name} cancelled"
 
 
+async def test_a_call_is_cancelled_too_that_went_on_after_a_question(
+    talkatives: Mapping[str | None, Relayed],
+) -> None:
+    """Its client left and came back with the answer, to either worker; the server has heard one request."""
+
+    async def elicited(context: Any, params: Any) -> types.ElicitResult:
+        return types.ElicitResult(action="accept", content={"word": "go"})
+
+    talkative = talkatives[SESSIONS]
+    async with (
+        talkative.connected("2026-07-28", elicitation_callback=elicited) as client,
+        talkative.connected() as another,
+        asyncio.timeout(SECONDS),
+    ):
+        for number in range(ROUNDS):
+            name = f"asked-{number}"
+            working = asyncio.create_task(client.call_tool("ask_and_work", {"name": name}))
+            assert _text(await another.call_tool("until", {"signal": f"{name} begun"})) == f"{name} begun"
+            working.cancel()
+            with suppress(asyncio.CancelledError):
+                await working
+            assert _text(await another.call_tool("until", {"signal": f"{name} cancelled"})) == f"{name} cancelled"
+
+
 async def test_a_question_that_its_server_withdraws_is_withdrawn_at_the_client(talkative: Relayed) -> None:
     asked, withdrawn = asyncio.Event(), asyncio.Event()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.routing.world import Routed, answerer
@@ -81,3 +83,15 @@ def test_a_budget_of_a_model_is_held_to_for_the_choice(here: Routed) -> None:
     response = here.ask("ruled", "prove it", key)
     assert answerer(response) == "small"
     assert response.headers["x-routeiq-model"] == "small"
+
+
+@pytest.mark.parametrize(
+    "limit",
+    [{"rpm_limit": 2}, {"metadata": {"model_rpm_limit": {"ruled": 2}}}, {"team_id": "limited", "team_rpm_limit": 2}],
+    ids=["key", "alias", "team"],
+)
+def test_limits_count_requests_to_an_alias(here: Routed, limit: dict[str, Any]) -> None:
+    key = here.proxy.add_key(models=["ruled"], token=f"hash-of-{sorted(limit)}", **limit)
+    before = len(here.upstream.calls)
+    assert [here.ask("ruled", "hello", key).status_code for _ in range(3)] == [200, 200, 429]
+    assert len(here.upstream.calls) == before + 2

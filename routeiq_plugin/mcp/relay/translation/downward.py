@@ -19,7 +19,7 @@ from routeiq_plugin.mcp.relay.client_sessions import MOST_SUBSCRIPTIONS
 from routeiq_plugin.mcp.relay.conversation import Headers
 from routeiq_plugin.mcp.relay.facts import LEVELS, Facts
 from routeiq_plugin.mcp.relay.mailbox import Mailbox
-from routeiq_plugin.mcp.relay.streams import merged
+from routeiq_plugin.mcp.relay.streams import merged, until
 from routeiq_plugin.mcp.relay.translation import shapes
 from routeiq_plugin.mcp.relay.translation.parking import PARKED_SECONDS, Parking
 from routeiq_plugin.mcp.relay.translation.server_sessions import ServerSession, ServerSessions
@@ -182,18 +182,22 @@ class Downward:
             return
         answer = {"jsonrpc": "2.0", "id": waiting.question, "result": dict(given)}
         await self._wire.tell(answer, waiting.headers)
-        for each in await self._following(waiting.letter):
+        for each in await self._following(waiting):
             yield {**each, "id": asked_id} if is_answer(each) else each
 
-    async def _following(self, letter: str) -> Sequence[Json]:
-        """Return what came of an answer, once: who repeats it waits for nothing."""
+    async def _following(self, waiting: Waiting) -> Sequence[Json]:
+        """Return what came of an answer, once: who repeats it waits for nothing, and who leaves cancels it."""
+        mailbox = self._bench.mailbox
         try:
             async with asyncio.timeout(PARKED_SECONDS):
-                found = await self._bench.mailbox.receive(letter)
+                found = await mailbox.receive(waiting.letter)
         except TimeoutError:
             raise BackendTimeout("the MCP server did not go on with the request in time") from None
+        except asyncio.CancelledError:
+            await asyncio.shield(_posted(mailbox, _left(waiting.exchange)))
+            raise
         with suppress(Unavailable):  # the next one to ask waits, then
-            await self._bench.mailbox.post(letter, _READ)
+            await mailbox.post(waiting.letter, _READ)
         if found == _READ:
             raise InvalidRequest("params.requestState: has been answered already")
         messages: Sequence[Json] = found["messages"]
@@ -276,6 +280,8 @@ class Waiting:
     """It itself, for a client that comes back without an answer."""
     letter: str
     """Name of the letter with what the server says after that."""
+    exchange: str
+    """Names the request that waits."""
     request: str
     """Method, and name of the tool or prompt, that the server works on."""
     owner: str
@@ -292,6 +298,7 @@ class Exchange:
         self._owner = owner
         self._asked_id = message["id"]
         self._request = _request(message)
+        self._name = secrets.token_urlsafe(24)
 
     def asked(self, question: Question, said: AsyncGenerator[Json | Question, None]) -> Json:
         """Return the answer that passes a question on, and read the rest in the background."""
@@ -300,23 +307,25 @@ class Exchange:
         return self._required(question, letter)
 
     async def _read(self, letter: str, said: AsyncGenerator[Json | Question, None]) -> None:
-        """Post what the server says as letters, one for each time that the client comes back."""
+        """Post what the server says as letters, one for each time that the client comes back; until it leaves."""
         messages: list[Json] = []
-        try:
-            async with aclosing(said):
-                async for each in said:
-                    if not isinstance(each, Question):
-                        if is_answer(each) or len(messages) < MOST_KEPT:
-                            messages.append(each)
-                        continue
-                    following = secrets.token_urlsafe(24)
-                    messages.append(self._required(each, following))
-                    await self._bench.mailbox.post(letter, {"messages": messages})
-                    letter, messages = following, []
-        except BackendError as failure:
-            error = {"code": -32603, "message": str(failure.detail)}
-            messages.append({"jsonrpc": "2.0", "id": self._asked_id, "error": error})
-        await self._bench.mailbox.post(letter, {"messages": messages})
+        with self._bench.mailbox.waiting(_left(self._name)) as left:
+            try:
+                async with aclosing(until(left, said)) as heard:
+                    async for each in heard:
+                        if not isinstance(each, Question):
+                            if is_answer(each) or len(messages) < MOST_KEPT:
+                                messages.append(each)
+                            continue
+                        following = secrets.token_urlsafe(24)
+                        messages.append(self._required(each, following))
+                        await self._bench.mailbox.post(letter, {"messages": messages})
+                        letter, messages = following, []
+            except BackendError as failure:
+                error = {"code": -32603, "message": str(failure.detail)}
+                messages.append({"jsonrpc": "2.0", "id": self._asked_id, "error": error})
+            if not left.done():
+                await self._bench.mailbox.post(letter, {"messages": messages})
 
     def _required(self, question: Question, letter: str) -> Json:
         session, request = question.session, question.request
@@ -325,6 +334,7 @@ class Exchange:
             question=request["id"],
             asked=shapes.asked(request),
             letter=letter,
+            exchange=self._name,
             request=self._request,
             owner=self._owner.key,
             server_id=session.wire.server.server_id,
@@ -332,6 +342,16 @@ class Exchange:
         )
         sealed = self._bench.sealer.seal(json.dumps(asdict(waiting)))
         return _result(self._asked_id, _required(waiting, f"{sealed}.{_checksum(sealed)}"))
+
+
+def _left(exchange: str) -> str:
+    """Name the letter that tells that nobody waits for a request any more."""
+    return f"{exchange} left"
+
+
+async def _posted(mailbox: Mailbox, name: str) -> None:
+    with suppress(Unavailable):
+        await mailbox.post(name, {})
 
 
 def _request(message: Json) -> str:
