@@ -18,7 +18,7 @@ from tests.store.parts import OTHER_SEALER, SEALER
 
 pytestmark = pytest.mark.requirement("MCP-21")
 
-NOW: Final = datetime.now(UTC)
+NOW: Final = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 SECONDS: Final = 30.0
 
 
@@ -73,7 +73,7 @@ async def test_what_another_key_sealed_is_not_read(database: Database, store: Re
     with pytest.raises(CannotOpen):
         await other.session("s", NOW)
     mailbox = Mailbox(other)
-    await store.post("l", {"n": 1}, NOW)
+    await store.post("l", {"n": 1}, datetime.now(UTC))  # which mailboxes go by
     with pytest.raises(CannotOpen):
         async with asyncio.timeout(SECONDS):
             await mailbox.receive("l")
