@@ -87,10 +87,11 @@ def test_a_budget_of_a_model_is_held_to_for_the_choice(here: Routed) -> None:
 
 @pytest.mark.parametrize(
     "limit",
-    [{"rpm_limit": 2}, {"metadata": {"model_rpm_limit": {"ruled": 2}}}, {"team_id": "limited", "team_rpm_limit": 2}],
-    ids=["key", "alias", "team"],
+    [{"rpm_limit": 2}, {"metadata": {"model_rpm_limit": {"small": 2}}}, {"team_id": "limited", "team_rpm_limit": 2}],
+    ids=["key", "model", "team"],
 )
 def test_limits_count_requests_to_an_alias(here: Routed, limit: dict[str, Any]) -> None:
+    """A limit of a model is the candidate's, by whatever name it was asked for."""
     key = here.proxy.add_key(models=["ruled"], token=f"hash-of-{sorted(limit)}", **limit)
     before = len(here.upstream.calls)
     assert [here.ask("ruled", "hello", key).status_code for _ in range(3)] == [200, 200, 429]
