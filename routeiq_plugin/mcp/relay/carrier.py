@@ -18,6 +18,21 @@ PASSED_ON: Final = ("accept", "mcp-method", "mcp-name", "mcp-protocol-version")
 PARAMETERS: Final = "mcp-param-"
 """Begins headers that repeat arguments of a call (2026-07-28)."""
 
+_HARMLESS: Final = frozenset(
+    {
+        "initialize",
+        "server/discover",
+        "ping",
+        "tools/list",
+        "prompts/list",
+        "prompts/get",
+        "resources/list",
+        "resources/templates/list",
+        "resources/read",
+        "completion/complete",
+        "notifications/initialized",
+    }
+)
 _REFUSED: Final = (401, 403)
 _REDIRECTS: Final = range(300, 400)
 _FAILED: Final = 500
@@ -40,10 +55,13 @@ class Carrier:
         *,
         seconds: float | None,
         answered: asyncio.Event | None = None,
+        is_repeatable: bool = False,
     ) -> Any:
         """Send and return the answer (`httpx2.Response`) with its body unread; the caller closes it.
 
-        What it closes after it has set `answered` is read to its end, so that the connection serves again.
+        What it closes after it has set `answered` is read to its end, so that the connection serves again. What is
+        repeatable is sent once more where the connection is lost before the answer: one that was kept may be closed by
+        its server just when it is used again.
 
         Raises:
             BackendTimeout: it does not begin to answer within `seconds`.
@@ -60,7 +78,7 @@ class Carrier:
         )
         try:
             async with asyncio.timeout(seconds):
-                response = await self._client.send(request, stream=True)
+                response = await self._sent(request, is_repeatable)
         except RouteIQError:
             raise
         except TimeoutError:
@@ -73,6 +91,16 @@ class Carrier:
             await self._failed(status, credential)
         return response
 
+    async def _sent(self, request: Any, is_repeatable: bool) -> Any:
+        import httpx2
+
+        try:
+            return await self._client.send(request, stream=True)
+        except (httpx2.ReadError, httpx2.WriteError, httpx2.RemoteProtocolError):
+            if not is_repeatable:
+                raise
+        return await self._client.send(request, stream=True)
+
     async def aclose(self) -> None:
         """Wait for the end of no answer any longer."""
         if self._client is not None:
@@ -84,6 +112,11 @@ class Carrier:
                 await credential.on_refusal()
             raise BackendRefused("the MCP server does not accept the gateway's credential", status)
         raise BackendError(f"the MCP server answered with HTTP status {status}")
+
+
+def is_repeatable(message: Any) -> bool:
+    """Tell whether it does no harm that a server gets a message twice: one that only asks, or begins a session."""
+    return isinstance(message, dict) and message.get("method") in _HARMLESS
 
 
 def passed_on(incoming: Mapping[str, str]) -> dict[str, str]:

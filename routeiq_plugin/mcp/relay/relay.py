@@ -29,7 +29,7 @@ from routeiq_plugin.mcp.offers import Asked
 from routeiq_plugin.mcp.plane import DataPlane
 from routeiq_plugin.mcp.relay.answers import Relayed
 from routeiq_plugin.mcp.relay.belonging import id_asked, is_for_us, is_stateless, message_in, opens, parsed, says
-from routeiq_plugin.mcp.relay.carrier import PARAMETERS, SESSION, Carrier, passed_on
+from routeiq_plugin.mcp.relay.carrier import PARAMETERS, SESSION, Carrier, is_repeatable, passed_on
 from routeiq_plugin.mcp.relay.events import events, message_of, with_message
 from routeiq_plugin.mcp.relay.generations import Generation
 from routeiq_plugin.mcp.relay.governance import Cancelling, ListedTools, Rule, Ruling, Untouched, rule_on
@@ -128,7 +128,15 @@ class Relay:
         if session and (asked_id := id_asked(message)) is not None:
             rule = Cancelling(rule, partial(self._cancel, server, credential, dict(headers), asked_id))
         try:
-            response = await self._carrier.send(request.method, server, credential, headers, body, seconds=seconds)
+            response = await self._carrier.send(
+                request.method,
+                server,
+                credential,
+                headers,
+                body,
+                seconds=seconds,
+                is_repeatable=request.method == "GET" or is_repeatable(message),
+            )
             if opens(request, message) and response.status_code >= _FAILED:
                 await response.aclose()
                 begun = await (await self._translating.endpoint()).begin(asked, server, message)

@@ -14,7 +14,7 @@ from typing import Any, Final, NoReturn
 from routeiq_plugin.errors import BackendError, RouteIQError
 from routeiq_plugin.mcp.credentials import Credential
 from routeiq_plugin.mcp.model import Server
-from routeiq_plugin.mcp.relay.carrier import SESSION, Carrier
+from routeiq_plugin.mcp.relay.carrier import SESSION, Carrier, is_repeatable
 from routeiq_plugin.mcp.relay.events import data_of, events, id_of
 from routeiq_plugin.mcp.relay.silence import UNBOUNDED, silent
 from routeiq_plugin.outbound import backend_error
@@ -175,7 +175,14 @@ class Wire:
         sent = {"accept": ACCEPT, **headers}
         seconds = None if message.get("method") in UNBOUNDED else self._seconds
         response = await self._carrier.send(
-            "POST", self.server, self._credential, sent, body, seconds=seconds, answered=answered
+            "POST",
+            self.server,
+            self._credential,
+            sent,
+            body,
+            seconds=seconds,
+            answered=answered,
+            is_repeatable=is_repeatable(message),
         )
         try:
             yield response
@@ -185,7 +192,9 @@ class Wire:
     @asynccontextmanager
     async def _got(self, headers: Headers) -> AsyncIterator[Any]:
         sent = {"accept": EVENTS, **headers}
-        response = await self._carrier.send("GET", self.server, self._credential, sent, None, seconds=None)
+        response = await self._carrier.send(
+            "GET", self.server, self._credential, sent, None, seconds=None, is_repeatable=True
+        )
         try:
             yield response
         finally:
