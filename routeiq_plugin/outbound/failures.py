@@ -28,6 +28,11 @@ def backend_error(exc: BaseException) -> BackendError | BackendTimeout | Address
     return BackendError("the call to the backend failed")
 
 
+def is_lost(exc: BaseException) -> bool:
+    """Tell whether a connection ended before the answer, which may be that a kept one was closed by its server."""
+    return any(_is(exc, name) for name in ("ReadError", "WriteError", "RemoteProtocolError"))
+
+
 def _known(error: BaseException) -> BackendError | None:
     if _is(error, "TimeoutException") or isinstance(error, TimeoutError):
         return BackendTimeout("the backend did not answer in time")

@@ -10,7 +10,7 @@ from routeiq_plugin.errors import BackendError, BackendRefused, RouteIQError
 from routeiq_plugin.mcp.credentials import Credential
 from routeiq_plugin.mcp.model import Server
 from routeiq_plugin.mcp.relay.silence import silent
-from routeiq_plugin.outbound import ANSWERED, Clients, backend_error
+from routeiq_plugin.outbound import ANSWERED, Clients, backend_error, is_lost
 
 SESSION: Final = "mcp-session-id"
 PASSED_ON: Final = ("accept", "mcp-method", "mcp-name", "mcp-protocol-version")
@@ -92,12 +92,10 @@ class Carrier:
         return response
 
     async def _sent(self, request: Any, is_repeatable: bool) -> Any:
-        import httpx2
-
         try:
             return await self._client.send(request, stream=True)
-        except (httpx2.ReadError, httpx2.WriteError, httpx2.RemoteProtocolError):
-            if not is_repeatable:
+        except Exception as failure:
+            if not is_repeatable or not is_lost(failure):
                 raise
         return await self._client.send(request, stream=True)
 
