@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from mcp_types import PromptReference
 
 from tests.mcp.conformance.clients import HEARD_SECONDS, Heard, connected
 from tests.mcp.conformance.reference.contents import WATCHED
-from tests.mcp.relayed import Relayed
+from tests.mcp.relayed import Relayed, Together
 
 pytestmark = [
     pytest.mark.requirement("MCP-21"),
@@ -95,6 +96,18 @@ async def test_updates_of_a_resource_reach_its_subscribers(behind: Relayed) -> N
         await client.call_tool("test_trigger_resource_update", {})
         await heard.catches_up(client)
         assert heard.updated == [WATCHED]
+
+
+@SESSIONS
+async def test_updates_reach_subscribers_at_the_endpoint_over_all_servers(behind: Relayed) -> None:
+    heard = Heard("a")
+    async with connected(Together(behind.proxy, behind.server), heard) as client, asyncio.timeout(HEARD_SECONDS):
+        await client.subscribe_resource(WATCHED)
+        while not heard.updated:
+            await client.call_tool("test_trigger_resource_update", {})
+            with suppress(TimeoutError):
+                await heard.until(lambda it: bool(it.updated), 1.0)
+    assert set(heard.updated) == {WATCHED}
 
 
 @STATELESS

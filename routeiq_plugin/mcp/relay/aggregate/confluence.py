@@ -55,3 +55,5 @@ class Confluence:
                     await self._said.put(each)
         except RouteIQError as ended:
             logger.debug("routeiq: a stream of an MCP server ended (%s)", ended)
+        except Exception:
+            logger.exception("routeiq: a stream of an MCP server cannot be listened to")

@@ -99,7 +99,7 @@ class Hearing:
                 )
             elif part.subscribed and is_carried(server):
                 found[server.server_id, *part.subscribed] = partial(
-                    self._of_subscriptions, visit, session, server, part.subscribed
+                    self._of_subscriptions, visit, session, server, part.subscribed, following
                 )
         return found
 
