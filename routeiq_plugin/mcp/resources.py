@@ -104,6 +104,11 @@ def _has_template_for(template: Any, uri: str) -> bool:
     return matches(str(template.uri_template), uri)
 
 
+def skeleton(template: str) -> str:
+    """Return a template without the names of its variables: the same URIs come of templates with the same one."""
+    return _VARIABLE.sub(r"{\1}", template)
+
+
 def matches(template: str, uri: str) -> bool:
     """Tell whether a URI can come of a template (RFC 6570); a variable without operator holds no slash."""
     if len(template) > LONGEST_URI:

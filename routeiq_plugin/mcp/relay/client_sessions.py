@@ -152,11 +152,11 @@ class ClientSessions:
         self.store = store
         self.mailbox = mailbox
 
-    async def begin(self, facts: Facts, servers: Mapping[str, Json] | None = None) -> ClientSession:
+    async def begin(self, facts: Facts) -> ClientSession:
         """Store a new session; raises `InvalidRequest`."""
         if len(json.dumps(facts.stored())) > MOST_FACTS:
             raise InvalidRequest(f"params: clientInfo and capabilities may have {MOST_FACTS} bytes")
-        stored = StoredSession(secrets.token_urlsafe(24), State(facts, servers=servers or {}).stored())
+        stored = StoredSession(secrets.token_urlsafe(24), State(facts).stored())
         await self.store.begin(stored, datetime.now(UTC))
         return ClientSession(self, stored)
 

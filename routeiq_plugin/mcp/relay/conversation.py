@@ -10,32 +10,12 @@ Headers = Mapping[str, str]
 
 
 class Conversation(Protocol):
-    """Messages as the client's version has them; every method raises `BackendError` when the server fails."""
-
-    async def introduction(self) -> Json:
-        """Return what the server says of itself: the result of `initialize` or `server/discover`."""
-        ...
+    """Messages as the client's version has them."""
 
     def ask(self, message: Json, headers: Headers) -> AsyncGenerator[Json, None]:
         """Send a request and yield what comes of it: notifications, requests to the client, and last its answer.
 
         `headers` go with it: those that hooks add, and those that repeat arguments of a tool (`Mcp-Param-*`), for
-        servers that want them; names in lower case. Whoever stops listening cancels the request.
+        servers that want them; names in lower case. Whoever stops listening cancels the request. Raises `BackendError`.
         """
-        ...
-
-
-class SessionConversation(Conversation, Protocol):
-    """That of a client with a session (up to 2025-11-25)."""
-
-    async def tell(self, message: Json) -> None:
-        """Pass on what has no answer: a notification, or the client's answer to a request of the server's."""
-        ...
-
-    def listen(self) -> AsyncGenerator[Json, None]:
-        """Yield what the server says by itself, until it ends that."""
-        ...
-
-    async def end(self) -> None:
-        """End the session."""
         ...

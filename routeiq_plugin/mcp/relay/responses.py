@@ -36,7 +36,7 @@ class _Message(JSONResponse):
         return _rendered(content)
 
 
-class governed:  # noqa: N801  reads as what it makes of messages
+class Governed:
     """What a server says to one request, with its answer under a rule; failures become the answer."""
 
     def __init__(self, messages: AsyncGenerator[Json, None], rule: Rule, asked_id: Any) -> None:
@@ -69,7 +69,7 @@ class governed:  # noqa: N801  reads as what it makes of messages
             await self._rule.aclose(self._failure)
 
 
-async def respond(exchange: governed, headers: Mapping[str, str], *, has_statuses: bool = False) -> Response:
+async def respond(exchange: Governed, headers: Mapping[str, str], *, has_statuses: bool = False) -> Response:
     """Answer a request: as JSON where the answer comes first, else as events, each at once.
 
     With `has_statuses` the HTTP status follows the error's code (2026-07-28).

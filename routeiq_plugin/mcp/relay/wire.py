@@ -118,13 +118,6 @@ class Wire:
             return
         raise BackendError("the MCP server ended the stream without a result")
 
-    async def listen(self, headers: Headers) -> AsyncGenerator[Json, None]:
-        """Yield what a server says by itself, until it ends that; nothing where it never does."""
-        async with self.listening(headers) as messages:
-            if messages is not None:
-                async for said in messages:
-                    yield said
-
     @asynccontextmanager
     async def listening(self, headers: Headers) -> AsyncIterator[AsyncIterator[Json] | None]:
         """Listen to what a server says by itself: nothing is missed that it says from then on.
@@ -138,6 +131,14 @@ class Wire:
                 return
             async with aclosing(_spoken(response)) as messages:
                 yield messages
+
+    async def cancel(self, request_id: Any, headers: Headers) -> None:
+        """Tell a server with sessions that nobody waits for an answer any more: that a client is gone says nothing."""
+        params = {"requestId": request_id, "reason": "the client waits no more"}
+        try:
+            await self.tell({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}, headers)
+        except BackendError as failure:
+            logger.debug("routeiq: an MCP server could not be told to stop (%s)", failure)
 
     async def end(self, headers: Headers) -> None:
         """Say that a session is over; what the server makes of that changes nothing."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ from routeiq_plugin.mcp.relay.aggregate.scope import in_scope
 from routeiq_plugin.mcp.relay.aggregate.visits import Visit
 from routeiq_plugin.mcp.relay.carrier import PARAMETERS, Carrier
 from routeiq_plugin.mcp.relay.client_sessions import ClientSession, ClientSessions
-from routeiq_plugin.mcp.relay.conversation import Headers
+from routeiq_plugin.mcp.relay.conversation import Conversation, Headers
 from routeiq_plugin.mcp.relay.generations import Generation, Generations
 from routeiq_plugin.mcp.relay.tickets import owner_of
 from routeiq_plugin.mcp.relay.translation import shapes
@@ -74,15 +74,7 @@ class Linked:
             raise
         finally:
             if not is_over:
-                await asyncio.shield(self._cancel(link, message["id"]))
-
-    async def _cancel(self, link: Link, request_id: Any) -> None:
-        """Tell the server that nobody waits any more: that a connection is closed says nothing to it."""
-        params = {"requestId": request_id, "reason": "the client waits no more"}
-        with suppress(BackendError):
-            await self._wire.tell(
-                {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}, link.headers
-            )
+                await asyncio.shield(self._wire.cancel(message["id"], link.headers))
 
 
 class Direct:
@@ -96,9 +88,6 @@ class Direct:
         async with aclosing(self._wire.ask(message, {**mirrored, **shapes.routing_headers(message)})) as said:
             async for each in said:
                 yield shapes.completed(message["method"], each) if is_answer(each) else each
-
-
-Talk = Linked | Upward | Direct | Downward
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +134,7 @@ class Conversations:
         self._generations = generations
         self._bench = bench
 
-    async def with_server(self, visit: Visit, server: Server) -> Talk:
+    async def with_server(self, visit: Visit, server: Server) -> Conversation:
         """Return the conversation; raises `LoginRequired`, `BackendError`."""
         wire, identity = await self.wire(visit, server)
         if visit.session is None:

@@ -40,6 +40,7 @@ from routeiq_plugin.mcp.relay.origins import require_origin
 from routeiq_plugin.mcp.relay.responses import answer, listening, refused, respond, rpc_error
 from routeiq_plugin.mcp.relay.tickets import Tickets
 from routeiq_plugin.mcp.relay.translation.inbound import rejection
+from routeiq_plugin.mcp.relay.translation.shapes import agreed
 from routeiq_plugin.mcp.relay.wire import VERSION, SessionLost, is_answer
 
 PLACE: Final = "all servers"
@@ -121,7 +122,7 @@ class Endpoint:
 
     async def _begun(self, visit: Visit, message: Json) -> Response:
         said = visit.facts
-        version = introduction.agreed(said.version)
+        version = agreed(said.version)
         session = await self._sessions.begin(Facts(version, said.info, said.capabilities))
         told = introduction.initialized(version, visit.names)
         ticket = self._tickets.issue_at(PLACE, visit.asked.caller, session.name, is_own=True)

@@ -10,16 +10,17 @@ from typing import Any, Final
 from routeiq_plugin.errors import LoginRequired, NotFound
 from routeiq_plugin.mcp.plane import DataPlane
 from routeiq_plugin.mcp.relay.aggregate import links
-from routeiq_plugin.mcp.relay.aggregate.conversations import Conversations, Talk
+from routeiq_plugin.mcp.relay.aggregate.conversations import Conversations
 from routeiq_plugin.mcp.relay.aggregate.namespaces import servers_named
 from routeiq_plugin.mcp.relay.aggregate.pooled import pooled
 from routeiq_plugin.mcp.relay.aggregate.targets import SUBSCRIBE, UNSUBSCRIBE, Target, Targets, named_in, told
 from routeiq_plugin.mcp.relay.aggregate.visits import Visit
 from routeiq_plugin.mcp.relay.client_sessions import ClientSession
+from routeiq_plugin.mcp.relay.conversation import Conversation
 from routeiq_plugin.mcp.relay.governance import Rule, Ruling, Untouched, rule_on
 from routeiq_plugin.mcp.relay.mailbox import Mailbox
 from routeiq_plugin.mcp.relay.reach import is_carried
-from routeiq_plugin.mcp.relay.responses import governed
+from routeiq_plugin.mcp.relay.responses import Governed
 from routeiq_plugin.mcp.relay.streams import unless_cancelled
 from routeiq_plugin.mcp.relay.translation import shapes
 from routeiq_plugin.mcp.relay.translation.inbound import mismatch
@@ -43,7 +44,7 @@ class Exchanges:
         self._conversations = conversations
         self._mailbox = mailbox
 
-    async def begin(self, visit: Visit, message: Json) -> governed:
+    async def begin(self, visit: Visit, message: Json) -> Governed:
         """Find the server, check what may refuse the request, and begin it; raises what does."""
         try:
             target = await self._targets.of(visit, message)
@@ -66,7 +67,7 @@ class Exchanges:
                 return await self._conversations.renewed(visit)
         return None
 
-    async def _begun(self, visit: Visit, target: Target) -> governed:
+    async def _begun(self, visit: Visit, target: Target) -> Governed:
         asked_id = target.message["id"]
         if not is_carried(target.server):
             answer = {"jsonrpc": "2.0", "id": asked_id, "result": await pooled(self._plane, visit, target)}
@@ -78,9 +79,9 @@ class Exchanges:
         except BaseException as failure:
             await ruling.rule.aclose(failure)
             raise
-        return governed(said, ruling.rule, asked_id)
+        return Governed(said, ruling.rule, asked_id)
 
-    def _said(self, visit: Visit, target: Target, talk: Talk, ruling: Ruling) -> AsyncGenerator[Json, None]:
+    def _said(self, visit: Visit, target: Target, talk: Conversation, ruling: Ruling) -> AsyncGenerator[Json, None]:
         if target.message["method"] in _SUBSCRIPTIONS and visit.session is not None:
             said = self._subscribed(visit.session, target, talk)
         elif visit.session is None and (refused := mismatch(target.message, ruling.tool, visit.asked.incoming)):
@@ -91,7 +92,9 @@ class Exchanges:
             said = _renamed(said, *target.uri)
         return said if visit.session is None else self._cancellable(visit.session, said, target.message["id"])
 
-    async def _subscribed(self, session: ClientSession, target: Target, talk: Talk) -> AsyncGenerator[Json, None]:
+    async def _subscribed(
+        self, session: ClientSession, target: Target, talk: Conversation
+    ) -> AsyncGenerator[Json, None]:
         """Subscribe at the server where it keeps a session, and let who listens for the client hear of it."""
         assert target.uri is not None
         server_id, (given, own) = target.server.server_id, target.uri
@@ -123,11 +126,11 @@ class Exchanges:
                     yield each
 
 
-def answered(visit: Visit, method: str, answer: Json) -> governed:
+def answered(visit: Visit, method: str, answer: Json) -> Governed:
     """Return an exchange that is over: with an answer of the gateway's own."""
     whole = answer if visit.session is not None else shapes.completed(method, answer)
     rule: Rule = Untouched()
-    return governed(_once(whole), rule, answer.get("id"))
+    return Governed(_once(whole), rule, answer.get("id"))
 
 
 async def _once(answer: Json) -> AsyncGenerator[Json, None]:

@@ -73,7 +73,7 @@ class Hearing:
             while True:
                 now = await self._conversations.renewed(visit)
                 sources = self._sources(now, session, following)
-                confluence.flow({_LISTS: partial(self._lists, visit), **sources})
+                confluence.flow({_LISTS: partial(self._kinds, visit, tuple(KINDS)), **sources})
                 following.follow(session, sources)
                 await self._sessions.changes(session)
         except NotFound:
@@ -83,11 +83,6 @@ class Hearing:
         finally:
             await asyncio.shield(_ended(session, following))
         await confluence.close()
-
-    async def _lists(self, visit: Visit) -> AsyncGenerator[Json, None]:
-        async with aclosing(self._watching.changes(visit, tuple(KINDS))) as changes:
-            async for kind in changes:
-                yield _list_changed(kind)
 
     def _sources(self, visit: Visit, session: ClientSession, following: Following) -> Mapping[Any, Source]:
         found: dict[Any, Source] = {}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSIONS
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from routeiq_plugin._version import __version__
 from routeiq_plugin.mcp.model import Server
 from routeiq_plugin.mcp.relay.aggregate.namespaces import Namespaces
-from routeiq_plugin.mcp.relay.facts import LATEST_WITH_SESSIONS, SERVER_INFO_META
+from routeiq_plugin.mcp.relay.facts import SERVER_INFO_META
 from routeiq_plugin.mcp.relay.governance import instructions_of
 
 NAME: Final = "routeiq"
@@ -25,11 +25,6 @@ _CAPABILITIES: Final = {
 }
 
 Json = dict[str, Any]
-
-
-def agreed(version: str) -> str:
-    """Return the version of a session: the client's, or the latest that has sessions."""
-    return version if version in HANDSHAKE_PROTOCOL_VERSIONS else LATEST_WITH_SESSIONS
 
 
 def initialized(version: str, names: Namespaces) -> Json:

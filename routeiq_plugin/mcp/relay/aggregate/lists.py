@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
@@ -15,6 +14,7 @@ from routeiq_plugin.mcp.plane import DataPlane
 from routeiq_plugin.mcp.relay.aggregate.namespaces import SCHEME, Namespaces, display_names
 from routeiq_plugin.mcp.relay.aggregate.pages import page
 from routeiq_plugin.mcp.relay.aggregate.visits import Visit
+from routeiq_plugin.mcp.resources import skeleton
 
 KINDS: Final[Mapping[str, tuple[Offer, str]]] = {
     "tools/list": (Offer.TOOLS, "tools"),
@@ -25,7 +25,6 @@ KINDS: Final[Mapping[str, tuple[Offer, str]]] = {
 """By method: what is listed, and the result's field."""
 _AT_ONCE: Final = 200
 """Items that are rendered before other requests get their turn."""
-_VARIABLE: Final = re.compile(r"\{([+#./;?&]?)[^{}]*\}")
 
 Json = dict[str, Any]
 Named = tuple[Server, Any, str]
@@ -85,11 +84,6 @@ def _uris(field: str, alike: Callable[[str], str]) -> Callable[[Namespaces, Sequ
         ]
 
     return named
-
-
-def skeleton(template: str) -> str:
-    """Return a template without the names of its variables: the same URIs come of templates with the same one."""
-    return _VARIABLE.sub(r"{\1}", template)
 
 
 _NAMED: Final[Mapping[Offer, Callable[[Namespaces, Sequence[ServerOffer]], Sequence[Named]]]] = {

@@ -11,10 +11,9 @@ from routeiq_plugin.mcp.catalog import FRESH_SECONDS, TTL_SECONDS, Offer
 from routeiq_plugin.mcp.failures import worded
 from routeiq_plugin.mcp.model import Server
 from routeiq_plugin.mcp.offers import Offers, ServerOffer
-from routeiq_plugin.mcp.relay.aggregate.lists import skeleton
 from routeiq_plugin.mcp.relay.aggregate.namespaces import SCHEME, display_names
 from routeiq_plugin.mcp.relay.aggregate.visits import Visit
-from routeiq_plugin.mcp.resources import LONGEST_URI, matches
+from routeiq_plugin.mcp.resources import LONGEST_URI, matches, skeleton
 
 SUBSCRIBE: Final = "resources/subscribe"
 UNSUBSCRIBE: Final = "resources/unsubscribe"

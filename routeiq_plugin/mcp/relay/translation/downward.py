@@ -155,7 +155,7 @@ class Downward:
             raise
         finally:
             if not is_over:
-                await asyncio.shield(_cancelled(session, own_id))
+                await asyncio.shield(session.wire.cancel(own_id, session.headers))
 
     async def _heard(self, session: ServerSession, request: Json) -> Question | None:
         """Answer what the client need not hear of."""
@@ -390,14 +390,6 @@ def _updated(notification: Json) -> Any:
     if notification.get("method") != "notifications/resources/updated":
         return None
     return (notification.get("params") or {}).get("uri")
-
-
-async def _cancelled(session: ServerSession, request_id: int) -> None:
-    """Tell a server that nobody waits any more: that its client is gone says nothing to it."""
-    params = {"requestId": request_id, "reason": "the client has left"}
-    told = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}
-    with suppress(BackendError):
-        await session.wire.tell(told, session.headers)
 
 
 def _token(message: Mapping[str, Any]) -> Any:

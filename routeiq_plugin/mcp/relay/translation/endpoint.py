@@ -20,7 +20,7 @@ from routeiq_plugin.mcp.relay.facts import Facts
 from routeiq_plugin.mcp.relay.generations import Generation, Generations
 from routeiq_plugin.mcp.relay.governance import Ruling, instructions_of, rule_on
 from routeiq_plugin.mcp.relay.messages import require_shape
-from routeiq_plugin.mcp.relay.responses import answer, governed, listening, respond
+from routeiq_plugin.mcp.relay.responses import Governed, answer, listening, respond
 from routeiq_plugin.mcp.relay.streams import unless_cancelled
 from routeiq_plugin.mcp.relay.tickets import Tickets, owner_of
 from routeiq_plugin.mcp.relay.translation import shapes
@@ -99,7 +99,7 @@ class TranslatingEndpoint:
         ruling = await rule_on(self._plane.tools, asked, request, server, message)
         headers = {**mirrored(ruling.message, ruling.tool), **ruling.headers}
         stream = self._cancellable(session, message["id"], upward.ask(ruling.message, headers))
-        return await respond(governed(stream, ruling.rule, message["id"]), {})
+        return await respond(Governed(stream, ruling.rule, message["id"]), {})
 
     async def _cancellable(
         self, session: ClientSession, asked_id: Any, stream: AsyncGenerator[Json, None]
@@ -142,7 +142,7 @@ class TranslatingEndpoint:
         except BaseException as error:
             await ruling.rule.aclose(error)
             raise
-        exchange = governed(_said(downward, ruling, asked, message), ruling.rule, message["id"])
+        exchange = Governed(_said(downward, ruling, asked, message), ruling.rule, message["id"])
         return await respond(exchange, {}, has_statuses=True)
 
     async def _downward(self, asked: Asked, server: Server, facts: Facts) -> Downward:

@@ -71,12 +71,16 @@ def routing_headers(message: Json) -> dict[str, str]:
     return headers | ({"mcp-name": encode_header_value(named)} if isinstance(named, str) else {})
 
 
+def agreed(asked_version: str) -> str:
+    """Return the version of a session: the client's, or the latest that has sessions."""
+    return asked_version if asked_version in HANDSHAKE_PROTOCOL_VERSIONS else LATEST_WITH_SESSIONS
+
+
 def initialized(discovered: Mapping[str, Any], asked_version: str) -> Json:
     """Return what a server without sessions says of itself as a result of `initialize`."""
-    version = asked_version if asked_version in HANDSHAKE_PROTOCOL_VERSIONS else LATEST_WITH_SESSIONS
     meta = discovered.get("_meta") or {}
     said: Json = {
-        "protocolVersion": version,
+        "protocolVersion": agreed(asked_version),
         "capabilities": discovered.get("capabilities") or {},
         "serverInfo": meta.get(SERVER_INFO_META) or {"name": "mcp server", "version": ""},
     }

@@ -41,14 +41,6 @@ class Upward:
         self._session = session
         self._follows_version: int | None = None
 
-    async def introduction(self) -> Json:
-        """Return the server's word on itself as a result of `initialize`."""
-        facts = self._session.state.facts
-        found = await discovered(self._wire, facts)
-        if found is None:
-            raise BackendError("the MCP server does not say what it offers")
-        return shapes.initialized(found, facts.version)
-
     async def ask(self, message: Json, headers: Headers) -> AsyncGenerator[Json, None]:
         """Send a request, and ask the client what the server wants to know before it answers."""
         method = message["method"]
