@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import mcp_types as types
-from mcp.shared.inbound import x_mcp_header_map
 from pydantic import TypeAdapter
 
 from routeiq_plugin.mcp.failures import InputRequired
@@ -22,13 +21,15 @@ def call_tool(
     name: str, arguments: Mapping[str, Any], input_schema: Mapping[str, Any]
 ) -> Request[types.CallToolResult]:
     """Call a tool; what it answers is not checked against its output schema, which is the client's to do."""
-    mirrored = bool(x_mcp_header_map(dict(input_schema)))
 
     async def send(session: Session) -> types.CallToolResult:
-        if mirrored and session.is_modern and not session.has_listed_tools:
-            await list_tools(None)(session)  # whence the SDK knows which arguments go into headers as well
-        params = types.CallToolRequestParams(name=name, arguments=dict(arguments))
-        result = await session.client.send_request(types.CallToolRequest(params=params), _CALLED)
+        params: Json = {"name": name, "arguments": dict(arguments)}
+        if session.posts is not None:
+            said = await session.posts.call(session.client.protocol_version, params, input_schema)
+            result = _CALLED.validate_python(said, by_name=False)
+        else:
+            request = types.CallToolRequest(params=types.CallToolRequestParams(**params))
+            result = await session.client.send_request(request, _CALLED)
         if isinstance(result, types.InputRequiredResult):
             raise InputRequired
         return result
@@ -41,7 +42,6 @@ def list_tools(cursor: str | None) -> Request[tuple[list[types.Tool], str | None
 
     async def send(session: Session) -> tuple[list[types.Tool], str | None]:
         result = await session.client.list_tools(params=_page(cursor))
-        session.has_listed_tools = True
         return result.tools, result.next_cursor
 
     return send

@@ -18,6 +18,7 @@ from routeiq_plugin.errors import BackendRefused, Unavailable
 from routeiq_plugin.host.mcp_stdio import require_stdio
 from routeiq_plugin.mcp.credentials import Credential
 from routeiq_plugin.mcp.failures import NotCarriedOut
+from routeiq_plugin.mcp.http.carrier import Carrier
 from routeiq_plugin.mcp.model import Server
 from routeiq_plugin.mcp.slots import Policy, Slots
 from routeiq_plugin.outbound import Clients
@@ -63,6 +64,7 @@ class Sessions:
     def __init__(self, clients: Clients, policy: Policy, changed: Callable[[str, str, str], None]) -> None:
         """`changed` hears (server id, credential identity, kind of list) when a server says that a list changed."""
         self.policy = policy
+        self.carrier = Carrier(clients)
         self.slots = Slots(policy)
         self._clients = clients
         self._changed = changed
@@ -134,6 +136,7 @@ class Sessions:
         for draining in self._retired:
             draining.cancel()
         await asyncio.gather(*(each.aclose() for each in upstreams), *self._retired, return_exceptions=True)
+        await self.carrier.aclose()
 
     def facts(self) -> Mapping[str, Any]:
         """What `/router/info` tells of the pool."""
@@ -178,7 +181,7 @@ class Sessions:
             return kind.stdio(server, changed)
         if server.transport == "sse":
             return kind.sse(self._clients, server, credential.headers, seconds, changed)
-        return kind.http(self._clients, server, credential.headers, seconds, changed)
+        return kind.http(self._clients, server, credential.headers, seconds, changed, carrier=self.carrier)
 
     def _make_room(self) -> None:
         if len(self._pool) < MAX_SESSIONS:

@@ -27,8 +27,11 @@ from pydantic import ValidationError
 
 from routeiq_plugin._version import __version__
 from routeiq_plugin.errors import AddressRefused, BackendError, BackendTimeout, RouteIQError, Unavailable
-from routeiq_plugin.mcp.failures import NotCarriedOut, ServerRefused
+from routeiq_plugin.mcp.failures import NotCarriedOut, answered
+from routeiq_plugin.mcp.http.carrier import Carrier
+from routeiq_plugin.mcp.http.wire import SessionLost
 from routeiq_plugin.mcp.model import Server
+from routeiq_plugin.mcp.posts import Posts
 from routeiq_plugin.mcp.stderr import Stderr
 from routeiq_plugin.outbound import Clients, backend_error
 from routeiq_plugin.outbound.answering2 import fault_of
@@ -53,17 +56,13 @@ _LISTS: Final[Mapping[type[Any], str]] = {
 }
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Session:
     """What a request is sent through."""
 
     client: ClientSession
-    has_listed_tools: bool = False
-
-    @property
-    def is_modern(self) -> bool:
-        """Tell whether the server speaks 2026-07-28 or newer: no handshake, no session id."""
-        return self.client.protocol_version in MODERN_PROTOCOL_VERSIONS
+    posts: Posts | None
+    """Where the transport is streamable HTTP."""
 
 
 Request = Callable[[Session], Awaitable[T]]
@@ -80,6 +79,8 @@ class Upstream:
         self._gives_up_on_silence = False
         self._changed = changed
         self._client: Any = None
+        self._posts: Posts | None = None
+        self._requests: set[asyncio.Task[Any]] = set()
         self._fault: Fault | None = None
         self._closing = asyncio.Event()
         self._ready: asyncio.Future[Session] = asyncio.get_running_loop().create_future()
@@ -93,12 +94,22 @@ class Upstream:
 
     @classmethod
     def http(
-        cls, clients: Clients, server: Server, headers: Mapping[str, str], seconds: float, changed: Changed
+        cls,
+        clients: Clients,
+        server: Server,
+        headers: Mapping[str, str],
+        seconds: float,
+        changed: Changed,
+        *,
+        carrier: Carrier,
     ) -> Self:
-        """Begin a session over streamable HTTP."""
+        """Begin a session over streamable HTTP; calls of tools go through `carrier`, see `posts`."""
         client = clients.session_client(headers, seconds=seconds)
+        upstream = cls(changed)
+        upstream._posts = Posts(carrier, server, headers, seconds, changed)
+        client.event_hooks = {"response": [upstream._posts.hear]}
         streams = streamable_http_client(server.url or "", http_client=client, max_sse_event_size=None)
-        return cls(changed)._begin(streams, client)
+        return upstream._begin(streams, client)
 
     @classmethod
     def sse(
@@ -135,6 +146,8 @@ class Upstream:
         """Send these headers from now on: a token was renewed."""
         if self._client is not None:
             self._client.headers.update(headers)
+        if self._posts is not None:
+            self._posts.show(headers)
 
     def fail(self, fault: Fault) -> None:
         """End the session because of a request whose answer would have come on another connection."""
@@ -151,6 +164,7 @@ class Upstream:
         """
         self.in_flight += 1
         task = asyncio.create_task(self._sent(send))
+        self._requests.add(task)
         task.add_done_callback(self._ended)
         try:
             # Not a timeout around the task: giving up takes the SDK as long as telling the server of it does.
@@ -160,6 +174,8 @@ class Upstream:
         if not task.done():
             self.retired = self.retired or self._gives_up_on_silence
             raise BackendTimeout("the backend did not answer in time")
+        if task.cancelled():
+            raise BackendError("the connection to the backend was lost")
         return task.result()
 
     async def _sent(self, send: Request[T]) -> T:
@@ -167,17 +183,24 @@ class Upstream:
             return await send(await asyncio.shield(self._ready))
         except MCPError as error:
             raise self._translated(error) from None
+        except SessionLost:
+            raise self._forgotten() from None
         except ValidationError:
             raise BackendError("the backend's answer is not what the protocol says it must be") from None
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self.in_flight -= 1
+        self._requests.discard(task)
         self.used_at = time.monotonic()
         if not task.cancelled():
             task.exception()
 
     async def aclose(self) -> None:
         """Say goodbye within `CLOSE_SECONDS`, then drop the connection; calls in flight fail."""
+        for request in self._requests:
+            request.cancel()
+        if self._requests:
+            await asyncio.wait(self._requests, timeout=CLOSE_SECONDS)
         self._closing.set()
         done, _ = await asyncio.wait({self._task}, timeout=CLOSE_SECONDS)
         if not done:
@@ -190,11 +213,14 @@ class Upstream:
             self.retired = True
             fault = self._fault or Fault("the connection to the backend was lost")
         if fault is None:
-            return _answered(error)
+            return answered(error.code, error.message)
         if fault.reach is Reach.NO_SESSION:
-            self.retired = True
-            return NotCarriedOut(BackendError("the backend has forgotten the session"))
+            return self._forgotten()
         return fault.error
+
+    def _forgotten(self) -> NotCarriedOut:
+        self.retired = True
+        return NotCarriedOut(BackendError("the backend has forgotten the session"))
 
     def _of_opening(self, error: BaseException) -> RouteIQError:
         """Find what kept a session from being opened; the SDK's task groups wrap it."""
@@ -219,7 +245,7 @@ class Upstream:
                 await _agree(client)
                 too_slow.cancel()
                 if not self._ready.done():
-                    self._ready.set_result(Session(client))
+                    self._ready.set_result(Session(client, self._posts))
                 listening = asyncio.create_task(self._listen(client))
                 try:
                     await self._closing.wait()
@@ -301,17 +327,6 @@ class _Dispatcher(JSONRPCDispatcher[Any]):
 
 
 _INFO: Final = types.Implementation(name="routeiq-plugin", version=__version__)
-
-
-def _answered(error: MCPError) -> RouteIQError:
-    """Word an error that the server, or the SDK in its name, answered with."""
-    if error.code == types.PARSE_ERROR:
-        return BackendError("the backend's answer is not what the protocol says it must be")
-    if error.code == types.REQUEST_TIMEOUT:
-        return BackendTimeout("the backend did not answer in time")
-    if error.code == types.INVALID_REQUEST:  # the SDK's own words, where it is its own, hold addresses
-        return ServerRefused(error.code, "the backend finds the request invalid")
-    return ServerRefused(error.code, error.message)
 
 
 async def _agree(client: ClientSession) -> None:

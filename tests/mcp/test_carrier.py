@@ -13,9 +13,9 @@ import pytest
 
 from routeiq_plugin.errors import BackendError
 from routeiq_plugin.mcp.credentials import Credential
+from routeiq_plugin.mcp.http.carrier import Carrier
+from routeiq_plugin.mcp.http.wire import Wire
 from routeiq_plugin.mcp.model import Server
-from routeiq_plugin.mcp.relay.carrier import Carrier
-from routeiq_plugin.mcp.relay.wire import Wire
 from routeiq_plugin.outbound import Clients, Guard
 from routeiq_plugin.settings import OutboundSettings
 

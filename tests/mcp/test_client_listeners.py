@@ -11,13 +11,13 @@ from typing import Final
 import pytest
 
 from routeiq_plugin.mcp.credentials import Credential
+from routeiq_plugin.mcp.http.carrier import Carrier
+from routeiq_plugin.mcp.http.facts import Facts
+from routeiq_plugin.mcp.http.wire import Wire
 from routeiq_plugin.mcp.model import Server
-from routeiq_plugin.mcp.relay.carrier import Carrier
 from routeiq_plugin.mcp.relay.client_sessions import ClientSessions
-from routeiq_plugin.mcp.relay.facts import Facts
 from routeiq_plugin.mcp.relay.mailbox import Mailbox
 from routeiq_plugin.mcp.relay.translation.upward import Upward
-from routeiq_plugin.mcp.relay.wire import Wire
 from routeiq_plugin.outbound import Clients, Guard
 from routeiq_plugin.settings import OutboundSettings
 from routeiq_plugin.store.mcp_relay import RelayStore

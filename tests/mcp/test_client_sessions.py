@@ -12,8 +12,8 @@ from typing import Any, Final
 import pytest
 
 from routeiq_plugin.errors import InvalidRequest, Unavailable
+from routeiq_plugin.mcp.http.facts import Facts
 from routeiq_plugin.mcp.relay.client_sessions import LONGEST_URI, MOST_FACTS, ClientSessions
-from routeiq_plugin.mcp.relay.facts import Facts
 from routeiq_plugin.mcp.relay.mailbox import Mailbox
 from routeiq_plugin.mcp.relay.translation.parking import Parking
 from routeiq_plugin.store.mcp_relay import RelayStore

@@ -9,7 +9,7 @@ from typing import Any, Final
 import pytest
 
 from routeiq_plugin.errors import BackendTimeout
-from routeiq_plugin.mcp.relay.silence import Questions, Silence
+from routeiq_plugin.mcp.http.silence import Questions, Silence
 
 pytestmark = pytest.mark.requirement("MCP-21")
 

@@ -14,13 +14,13 @@ import pytest
 
 from routeiq_plugin.errors import BackendError
 from routeiq_plugin.mcp.credentials import Credential
+from routeiq_plugin.mcp.http.carrier import Carrier
+from routeiq_plugin.mcp.http.facts import Facts
+from routeiq_plugin.mcp.http.wire import SessionLost, Wire
 from routeiq_plugin.mcp.model import Server
-from routeiq_plugin.mcp.relay.carrier import Carrier
-from routeiq_plugin.mcp.relay.facts import Facts
 from routeiq_plugin.mcp.relay.mailbox import Mailbox
 from routeiq_plugin.mcp.relay.translation import server_sessions
 from routeiq_plugin.mcp.relay.translation.server_sessions import AGE_SECONDS, MOST_OF_ONE, ServerSession, ServerSessions
-from routeiq_plugin.mcp.relay.wire import SessionLost, Wire
 from routeiq_plugin.outbound import Clients, Guard
 from routeiq_plugin.settings import OutboundSettings
 from routeiq_plugin.store.mcp_relay import RelayStore

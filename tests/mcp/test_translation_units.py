@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from routeiq_plugin.mcp.http.facts import Facts
+from routeiq_plugin.mcp.http.stateless import enveloped, routing_headers
 from routeiq_plugin.mcp.model import Server
-from routeiq_plugin.mcp.relay.facts import Facts
 from routeiq_plugin.mcp.relay.generations import TTL_SECONDS, Generation, Generations
 from routeiq_plugin.mcp.relay.translation import inbound, shapes
 
@@ -23,11 +24,11 @@ CALL = {
 
 
 def test_a_request_goes_to_a_server_without_sessions_and_back_with_all_that_is_common() -> None:
-    sent = shapes.enveloped(CALL, FACTS)
+    sent = enveloped(CALL, FACTS)
     meta = sent["params"]["_meta"]
     assert meta["io.modelcontextprotocol/clientCapabilities"] == {"sampling": {}}
     assert meta["io.modelcontextprotocol/logLevel"] == "info"
-    headers = shapes.routing_headers(sent)
+    headers = routing_headers(sent)
     assert headers["mcp-name"] == "=?base64?Z3LDvMOf?="
     assert inbound.rejection(sent, headers) is None
     assert shapes.bare(sent) == CALL
@@ -74,16 +75,16 @@ def test_a_question_with_an_address_gets_the_id_that_older_clients_ask_for() -> 
     ],
 )
 def test_what_a_server_without_sessions_would_refuse_is_refused(change: dict[str, Any], code: int) -> None:
-    sent = {**shapes.enveloped(CALL, FACTS), **change}
-    refused = inbound.rejection(sent, {**shapes.routing_headers(sent)})
+    sent = {**enveloped(CALL, FACTS), **change}
+    refused = inbound.rejection(sent, {**routing_headers(sent)})
     assert refused is not None
     assert refused["error"]["code"] == code
 
 
 def test_a_header_that_contradicts_the_message_is_refused() -> None:
-    sent = shapes.enveloped(CALL, FACTS)
+    sent = enveloped(CALL, FACTS)
     for wrong in ({"mcp-method": "tools/list"}, {"mcp-name": "other"}, {"mcp-protocol-version": "2025-11-25"}):
-        refused = inbound.rejection(sent, {**shapes.routing_headers(sent), **wrong})
+        refused = inbound.rejection(sent, {**routing_headers(sent), **wrong})
         assert refused is not None
         assert refused["error"]["code"] == -32020
 

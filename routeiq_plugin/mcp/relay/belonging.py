@@ -9,10 +9,10 @@ from starlette.requests import Request
 from routeiq_plugin.errors import MalformedBody
 from routeiq_plugin.host.app import BODY
 from routeiq_plugin.host.requests import json_body
-from routeiq_plugin.mcp.relay.carrier import SESSION
-from routeiq_plugin.mcp.relay.facts import STATELESS, VERSION_META
+from routeiq_plugin.mcp.http.carrier import SESSION
+from routeiq_plugin.mcp.http.facts import STATELESS, VERSION_META
+from routeiq_plugin.mcp.http.wire import VERSION
 from routeiq_plugin.mcp.relay.tickets import MARK
-from routeiq_plugin.mcp.relay.wire import VERSION
 
 
 def message_in(request: Request) -> Any:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from routeiq_plugin.errors import CannotOpen, Conflict, InvalidRequest, NotFound
-from routeiq_plugin.mcp.relay.facts import Facts
+from routeiq_plugin.mcp.http.facts import Facts
 from routeiq_plugin.mcp.relay.mailbox import Mailbox
 from routeiq_plugin.store.mcp_relay import RelayStore, StoredSession
 

@@ -200,6 +200,11 @@ class Ruling:
     tool: Any = None
     """The SDK's `Tool`, for a call of one."""
 
+    @property
+    def input_schema(self) -> Mapping[str, Any]:
+        """What the tool called wants; nothing where none is."""
+        return {} if self.tool is None else self.tool.input_schema
+
 
 async def rule_on(tools: Tools, asked: Asked, request: Request, server: Server, message: Json) -> Ruling:
     """Find what applies to a client's message, and begin a call where it is one; raises what refuses it."""

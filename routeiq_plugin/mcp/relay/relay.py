@@ -24,13 +24,15 @@ from routeiq_plugin.host.calls import capabilities
 from routeiq_plugin.mcp.access import Action
 from routeiq_plugin.mcp.credentials import Credential
 from routeiq_plugin.mcp.data_routes import PATH
+from routeiq_plugin.mcp.http.carrier import PARAMETERS, SESSION, Carrier, is_repeatable, passed_on
+from routeiq_plugin.mcp.http.events import events, message_of, with_message
+from routeiq_plugin.mcp.http.silence import UNBOUNDED, Questions, Silence, silent
+from routeiq_plugin.mcp.http.wire import EVENTS, LAST_EVENT, VERSION, is_answer
 from routeiq_plugin.mcp.model import Server
 from routeiq_plugin.mcp.offers import Asked
 from routeiq_plugin.mcp.plane import DataPlane
 from routeiq_plugin.mcp.relay.answers import Relayed
 from routeiq_plugin.mcp.relay.belonging import id_asked, is_for_us, is_stateless, message_in, opens, parsed, says
-from routeiq_plugin.mcp.relay.carrier import PARAMETERS, SESSION, Carrier, is_repeatable, passed_on
-from routeiq_plugin.mcp.relay.events import events, message_of, with_message
 from routeiq_plugin.mcp.relay.generations import Generation
 from routeiq_plugin.mcp.relay.governance import Cancelling, ListedTools, Rule, Ruling, Untouched, rule_on
 from routeiq_plugin.mcp.relay.messages import require_message
@@ -38,10 +40,8 @@ from routeiq_plugin.mcp.relay.origins import require_origin
 from routeiq_plugin.mcp.relay.reach import is_carried
 from routeiq_plugin.mcp.relay.responses import refused, rpc_error
 from routeiq_plugin.mcp.relay.resumption import EventNames
-from routeiq_plugin.mcp.relay.silence import UNBOUNDED, Questions, Silence, silent
 from routeiq_plugin.mcp.relay.tickets import Tickets
 from routeiq_plugin.mcp.relay.translating import Translating
-from routeiq_plugin.mcp.relay.wire import EVENTS, LAST_EVENT, VERSION, is_answer
 from routeiq_plugin.outbound import backend_error
 
 logger = logging.getLogger(__name__)

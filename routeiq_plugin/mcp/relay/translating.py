@@ -7,9 +7,9 @@ import importlib
 import time
 from typing import TYPE_CHECKING, Any
 
+from routeiq_plugin.mcp.http.carrier import Carrier
 from routeiq_plugin.mcp.model import Server
 from routeiq_plugin.mcp.plane import DataPlane
-from routeiq_plugin.mcp.relay.carrier import Carrier
 from routeiq_plugin.mcp.relay.client_sessions import ClientSessions
 from routeiq_plugin.mcp.relay.generations import Generation, Generations
 from routeiq_plugin.mcp.relay.tickets import Tickets

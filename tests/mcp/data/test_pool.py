@@ -14,11 +14,12 @@ from routeiq_plugin.errors import BackendError, Unavailable
 from routeiq_plugin.mcp import requests
 from routeiq_plugin.mcp.catalog import Catalog, Offer
 from routeiq_plugin.mcp.credentials import Credential
+from routeiq_plugin.mcp.http.carrier import Carrier
+from routeiq_plugin.mcp.http.facts import Facts
+from routeiq_plugin.mcp.http.stateless import enveloped, routing_headers
+from routeiq_plugin.mcp.http.wire import Wire
 from routeiq_plugin.mcp.model import Server
-from routeiq_plugin.mcp.relay.carrier import Carrier
-from routeiq_plugin.mcp.relay.facts import Facts
 from routeiq_plugin.mcp.relay.translation import shapes
-from routeiq_plugin.mcp.relay.wire import Wire
 from routeiq_plugin.mcp.sessions import AGE_SECONDS, IDLE_SECONDS, Sessions
 from routeiq_plugin.mcp.slots import Policy
 from routeiq_plugin.outbound import Clients, Guard, draining2, transports2
@@ -122,8 +123,8 @@ async def test_messages_in_turn_share_one_connection(
             "method": "tools/call",
             "params": {"name": "add", "arguments": {"a": 1, "b": 2}},
         }
-        sent = call if headers else shapes.enveloped(call, facts)
-        messages = [each async for each in wire.ask(sent, headers or shapes.routing_headers(sent))]
+        sent = call if headers else enveloped(call, facts)
+        messages = [each async for each in wire.ask(sent, headers or routing_headers(sent))]
         assert messages[-1]["result"]["structuredContent"] == {"result": 3}
         await all_ended()
     assert dialled == [] if headers else len(dialled) == 1

@@ -6,9 +6,13 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any
 
 from routeiq_plugin.errors import BackendError, BackendRefused, BackendTimeout
+from routeiq_plugin.mcp.http.carrier import PARAMETERS, Carrier
+from routeiq_plugin.mcp.http.lists import CHANGES
+from routeiq_plugin.mcp.http.stateless import routing_headers
+from routeiq_plugin.mcp.http.wire import SessionLost, Wire, is_answer
 from routeiq_plugin.mcp.model import Server
 from routeiq_plugin.mcp.plane import DataPlane
 from routeiq_plugin.mcp.relay.aggregate import links
@@ -16,7 +20,6 @@ from routeiq_plugin.mcp.relay.aggregate.links import Link, Part, linked
 from routeiq_plugin.mcp.relay.aggregate.namespaces import Namespaces
 from routeiq_plugin.mcp.relay.aggregate.scope import in_scope
 from routeiq_plugin.mcp.relay.aggregate.visits import Visit
-from routeiq_plugin.mcp.relay.carrier import PARAMETERS, Carrier
 from routeiq_plugin.mcp.relay.client_sessions import ClientSession, ClientSessions
 from routeiq_plugin.mcp.relay.conversation import Conversation, Headers
 from routeiq_plugin.mcp.relay.generations import Generation, Generations
@@ -24,9 +27,6 @@ from routeiq_plugin.mcp.relay.tickets import owner_of
 from routeiq_plugin.mcp.relay.translation import shapes
 from routeiq_plugin.mcp.relay.translation.downward import Bench, Downward, Owner
 from routeiq_plugin.mcp.relay.translation.upward import Upward, discovered
-from routeiq_plugin.mcp.relay.wire import SessionLost, Wire, is_answer
-
-_LISTS: Final = {f"notifications/{kind}/list_changed": kind for kind in ("tools", "prompts", "resources")}
 
 Json = dict[str, Any]
 
@@ -85,7 +85,7 @@ class Direct:
 
     async def ask(self, message: Json, mirrored: Headers) -> AsyncGenerator[Json, None]:
         """Send a request."""
-        async with aclosing(self._wire.ask(message, {**mirrored, **shapes.routing_headers(message)})) as said:
+        async with aclosing(self._wire.ask(message, {**mirrored, **routing_headers(message)})) as said:
             async for each in said:
                 yield shapes.completed(message["method"], each) if is_answer(each) else each
 
@@ -102,8 +102,8 @@ class Heard:
         """Rename what the server has named: its questions, its progress tokens, its resources."""
         method = message.get("method")
         params: Json = message["params"] if isinstance(message.get("params"), dict) else {}
-        if method in _LISTS:
-            self.changed(_LISTS[method])
+        if method in CHANGES:
+            self.changed(CHANGES[str(method)])
         if method == "notifications/resources/updated":
             return {**message, "params": {**params, "uri": self._uri(session, params.get("uri"))}}
         if method == "notifications/cancelled":

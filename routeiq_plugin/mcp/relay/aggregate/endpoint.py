@@ -18,6 +18,9 @@ from routeiq_plugin.host.auth import Caller, authenticate, recognised
 from routeiq_plugin.host.mcp_modes import requires_named_servers, searches_tools
 from routeiq_plugin.mcp.data_routes import PATH
 from routeiq_plugin.mcp.failures import METHOD_NOT_FOUND, ServerRefused
+from routeiq_plugin.mcp.http.carrier import SESSION
+from routeiq_plugin.mcp.http.facts import Facts
+from routeiq_plugin.mcp.http.wire import VERSION, SessionLost, is_answer
 from routeiq_plugin.mcp.plane import DataPlane
 from routeiq_plugin.mcp.relay.aggregate import introduction, links
 from routeiq_plugin.mcp.relay.aggregate.bells import Bell
@@ -32,16 +35,13 @@ from routeiq_plugin.mcp.relay.aggregate.targets import METHODS, Targets
 from routeiq_plugin.mcp.relay.aggregate.visits import Visit
 from routeiq_plugin.mcp.relay.aggregate.watching import Watching
 from routeiq_plugin.mcp.relay.belonging import is_for_us, is_stateless, message_in, opens
-from routeiq_plugin.mcp.relay.carrier import SESSION
 from routeiq_plugin.mcp.relay.client_sessions import ClientSession, ClientSessions
-from routeiq_plugin.mcp.relay.facts import Facts
 from routeiq_plugin.mcp.relay.messages import require_message
 from routeiq_plugin.mcp.relay.origins import require_origin
 from routeiq_plugin.mcp.relay.responses import answer, listening, refused, respond, rpc_error
 from routeiq_plugin.mcp.relay.tickets import Tickets
 from routeiq_plugin.mcp.relay.translation.inbound import rejection
 from routeiq_plugin.mcp.relay.translation.shapes import agreed
-from routeiq_plugin.mcp.relay.wire import VERSION, SessionLost, is_answer
 
 PLACE: Final = "all servers"
 """Where sessions of this endpoint are good."""

@@ -8,6 +8,8 @@ from contextlib import aclosing, suppress
 from typing import Any, Final
 
 from routeiq_plugin.errors import LoginRequired, NotFound
+from routeiq_plugin.mcp.http.stateless import mirrored
+from routeiq_plugin.mcp.http.wire import is_answer
 from routeiq_plugin.mcp.plane import DataPlane
 from routeiq_plugin.mcp.relay.aggregate import links
 from routeiq_plugin.mcp.relay.aggregate.conversations import Conversations
@@ -24,9 +26,7 @@ from routeiq_plugin.mcp.relay.responses import Governed
 from routeiq_plugin.mcp.relay.streams import unless_cancelled
 from routeiq_plugin.mcp.relay.translation import shapes
 from routeiq_plugin.mcp.relay.translation.inbound import mismatch
-from routeiq_plugin.mcp.relay.translation.mirroring import mirrored
 from routeiq_plugin.mcp.relay.translation.upward import Upward
-from routeiq_plugin.mcp.relay.wire import is_answer
 
 FOLLOWED_SECONDS: Final = 5.0
 """How long an answer to `resources/subscribe` waits for the stream that brings the changes."""
@@ -87,7 +87,7 @@ class Exchanges:
         elif visit.session is None and (refused := mismatch(target.message, ruling.tool, visit.asked.incoming)):
             said = _once(refused)
         else:
-            said = talk.ask(ruling.message, {**mirrored(ruling.message, ruling.tool), **ruling.headers})
+            said = talk.ask(ruling.message, {**mirrored(ruling.message, ruling.input_schema), **ruling.headers})
         if target.uri is not None and target.uri[0] != target.uri[1]:
             said = _renamed(said, *target.uri)
         return said if visit.session is None else self._cancellable(visit.session, said, target.message["id"])

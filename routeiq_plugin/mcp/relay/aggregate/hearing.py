@@ -10,6 +10,9 @@ from functools import partial
 from typing import Any, Final
 
 from routeiq_plugin.errors import NotFound, RouteIQError
+from routeiq_plugin.mcp.http import lists
+from routeiq_plugin.mcp.http.stateless import enveloped, routing_headers
+from routeiq_plugin.mcp.http.wire import Wire, is_answer
 from routeiq_plugin.mcp.model import Server
 from routeiq_plugin.mcp.relay.aggregate import links
 from routeiq_plugin.mcp.relay.aggregate.confluence import Confluence, Source
@@ -22,7 +25,6 @@ from routeiq_plugin.mcp.relay.client_sessions import ClientSession, ClientSessio
 from routeiq_plugin.mcp.relay.mailbox import Mailbox
 from routeiq_plugin.mcp.relay.reach import is_carried
 from routeiq_plugin.mcp.relay.translation import shapes
-from routeiq_plugin.mcp.relay.wire import Wire, is_answer
 
 LISTEN: Final = "subscriptions/listen"
 ACKNOWLEDGED: Final = "notifications/subscriptions/acknowledged"
@@ -108,7 +110,7 @@ class Hearing:
         async with aclosing(_again(listen)) as said:
             async for each in said:
                 told = heard.told(session, each)
-                if not _is_list_changed(each):  # which is told once it is seen
+                if each.get("method") not in lists.CHANGES:  # which is told once it is seen
                     yield told
 
     async def _of_subscriptions(
@@ -130,8 +132,8 @@ class Hearing:
     ) -> AsyncGenerator[Json, None]:
         asked = {"notifications": {"resourceSubscriptions": list(uris)}}
         request = {"jsonrpc": "2.0", "id": 1, "method": LISTEN, "params": asked}
-        sent = shapes.enveloped(request, session.state.facts)
-        async with aclosing(wire.ask(sent, shapes.routing_headers(sent))) as said:
+        sent = enveloped(request, session.state.facts)
+        async with aclosing(wire.ask(sent, routing_headers(sent))) as said:
             async for each in said:
                 if each.get("method") == UPDATED:
                     yield each
@@ -164,7 +166,7 @@ class Hearing:
     async def _kinds(self, visit: Visit, kinds: Sequence[str]) -> AsyncGenerator[Json, None]:
         async with aclosing(self._watching.changes(visit, kinds)) as changes:
             async for kind in changes:
-                yield _list_changed(kind)
+                yield lists.changed(kind)
 
     async def _by_server(self, visit: Visit, uris: Any) -> Mapping[str, Mapping[str, str]]:
         """Return, by server, the URIs that are its, each with the client's form of it."""
@@ -317,11 +319,3 @@ def _as_given(update: Json, given: Mapping[str, str]) -> Json:
     params = update.get("params") or {}
     uri = str(params.get("uri"))
     return {**update, "params": {**params, "uri": given.get(uri, uri)}}
-
-
-def _list_changed(kind: str) -> Json:
-    return {"jsonrpc": "2.0", "method": f"notifications/{kind}/list_changed"}
-
-
-def _is_list_changed(message: Json) -> bool:
-    return str(message.get("method")).endswith("/list_changed")

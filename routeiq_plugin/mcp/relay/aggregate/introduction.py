@@ -7,9 +7,9 @@ from typing import Any, Final
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from routeiq_plugin._version import __version__
+from routeiq_plugin.mcp.http.facts import SERVER_INFO_META
 from routeiq_plugin.mcp.model import Server
 from routeiq_plugin.mcp.relay.aggregate.namespaces import Namespaces
-from routeiq_plugin.mcp.relay.facts import SERVER_INFO_META
 from routeiq_plugin.mcp.relay.governance import instructions_of
 
 NAME: Final = "routeiq"

@@ -12,11 +12,11 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
 from routeiq_plugin.errors import BackendError, Conflict
-from routeiq_plugin.mcp.relay.carrier import SESSION
+from routeiq_plugin.mcp.http.carrier import SESSION
+from routeiq_plugin.mcp.http.facts import Facts
+from routeiq_plugin.mcp.http.wire import VERSION, Wire
 from routeiq_plugin.mcp.relay.client_sessions import MOST_SUBSCRIPTIONS, ClientSession, ClientSessions, State
-from routeiq_plugin.mcp.relay.facts import Facts
 from routeiq_plugin.mcp.relay.translation.server_sessions import begun
-from routeiq_plugin.mcp.relay.wire import VERSION, Wire
 
 LISTENED_SECONDS: Final = 5.0
 """Longest wait of a request for the stream that brings what its server says by itself."""

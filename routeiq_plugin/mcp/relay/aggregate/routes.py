@@ -10,9 +10,9 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from routeiq_plugin.host.departures import unless_client_leaves
+from routeiq_plugin.mcp.http.carrier import Carrier
 from routeiq_plugin.mcp.plane import DataPlane
 from routeiq_plugin.mcp.relay.aggregate.bells import Bell
-from routeiq_plugin.mcp.relay.carrier import Carrier
 from routeiq_plugin.mcp.relay.client_sessions import ClientSessions
 from routeiq_plugin.mcp.relay.tickets import Tickets
 from routeiq_plugin.mcp.relay.translating import Translating

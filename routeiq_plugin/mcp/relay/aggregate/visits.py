@@ -7,10 +7,10 @@ from typing import Any
 
 from starlette.requests import Request
 
+from routeiq_plugin.mcp.http.facts import Facts
 from routeiq_plugin.mcp.offers import Asked
 from routeiq_plugin.mcp.relay.aggregate.namespaces import Namespaces
 from routeiq_plugin.mcp.relay.client_sessions import ClientSession
-from routeiq_plugin.mcp.relay.facts import Facts
 
 Json = dict[str, Any]
 

@@ -14,16 +14,17 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 from routeiq_plugin.errors import BackendError, BackendTimeout, CannotOpen, InvalidRequest, Unavailable
-from routeiq_plugin.mcp.relay.carrier import PARAMETERS
+from routeiq_plugin.mcp.http.carrier import PARAMETERS
+from routeiq_plugin.mcp.http.facts import LEVELS, Facts
+from routeiq_plugin.mcp.http.lists import CHANGES, KINDS
+from routeiq_plugin.mcp.http.wire import SessionLost, Wire, is_answer, unheard
 from routeiq_plugin.mcp.relay.client_sessions import MOST_SUBSCRIPTIONS
 from routeiq_plugin.mcp.relay.conversation import Headers
-from routeiq_plugin.mcp.relay.facts import LEVELS, Facts
 from routeiq_plugin.mcp.relay.mailbox import Mailbox
 from routeiq_plugin.mcp.relay.streams import merged, until
 from routeiq_plugin.mcp.relay.translation import shapes
 from routeiq_plugin.mcp.relay.translation.parking import PARKED_SECONDS, Parking
 from routeiq_plugin.mcp.relay.translation.server_sessions import ServerSession, ServerSessions
-from routeiq_plugin.mcp.relay.wire import SessionLost, Wire, is_answer
 from routeiq_plugin.store.sealing import Sealer
 
 LISTEN: Final = "subscriptions/listen"
@@ -35,11 +36,6 @@ _PASSED: Final = frozenset({"notifications/progress", "notifications/message"})
 _QUESTIONS: Final = frozenset({"sampling/createMessage", "elicitation/create", "roots/list"})
 _READ: Final[Mapping[str, Any]] = {"read": True}
 """What is found in the place of a letter that somebody has read."""
-_LISTS: Final = {
-    "toolsListChanged": ("tools", "notifications/tools/list_changed"),
-    "promptsListChanged": ("prompts", "notifications/prompts/list_changed"),
-    "resourcesListChanged": ("resources", "notifications/resources/list_changed"),
-}
 
 logger = logging.getLogger(__name__)
 
@@ -161,13 +157,8 @@ class Downward:
         """Answer what the client need not hear of."""
         if request.get("method") in _QUESTIONS:
             return Question(session, request)
-        answer: Json = {"jsonrpc": "2.0", "id": request["id"]}
-        if request.get("method") == "ping":
-            answer["result"] = {}
-        else:
-            answer["error"] = {"code": -32601, "message": "Method not found"}
         with suppress(BackendError):  # what becomes of the request is told on its own stream
-            await session.wire.tell(answer, session.headers)
+            await session.wire.tell(unheard(request), session.headers)
         return None
 
     async def _continued(self, message: Json, params: Mapping[str, Any]) -> AsyncGenerator[Json, None]:
@@ -229,7 +220,7 @@ class Downward:
             yield shapes.subscribed({**acknowledged, "params": {"notifications": honored}}, asked_id)
             if not honored:
                 await asyncio.Event().wait()  # for the client to leave: nothing will come
-            wanted = {method for name, (_, method) in _LISTS.items() if honored.get(name)}
+            wanted = {method for method, kind in CHANGES.items() if honored.get(f"{kind}ListChanged")}
             while (each := await heard.get()) is not None:
                 if each.get("method") in wanted or _updated(each) in granted:
                     yield shapes.subscribed(each, asked_id)
@@ -377,8 +368,8 @@ def _honored(session: ServerSession, asked: Any) -> tuple[Json, Sequence[str]]:
     capabilities = session.introduction.get("capabilities") or {}
     honored: Json = {
         name: True
-        for name, (kind, _) in _LISTS.items()
-        if wanted.get(name) is True and (capabilities.get(kind) or {}).get("listChanged")
+        for kind in KINDS
+        if wanted.get(name := f"{kind}ListChanged") is True and (capabilities.get(kind) or {}).get("listChanged")
     }
     uris = wanted.get("resourceSubscriptions")
     if not isinstance(uris, list) or not (capabilities.get("resources") or {}).get("subscribe"):

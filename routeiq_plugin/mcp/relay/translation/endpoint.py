@@ -11,12 +11,14 @@ from starlette.responses import JSONResponse, Response
 
 from routeiq_plugin.errors import BackendError
 from routeiq_plugin.mcp.credentials import Credential
+from routeiq_plugin.mcp.http.carrier import SESSION, Carrier
+from routeiq_plugin.mcp.http.facts import Facts
+from routeiq_plugin.mcp.http.stateless import mirrored
+from routeiq_plugin.mcp.http.wire import Wire
 from routeiq_plugin.mcp.model import Server
 from routeiq_plugin.mcp.offers import Asked
 from routeiq_plugin.mcp.plane import DataPlane
-from routeiq_plugin.mcp.relay.carrier import SESSION, Carrier
 from routeiq_plugin.mcp.relay.client_sessions import ClientSession, ClientSessions
-from routeiq_plugin.mcp.relay.facts import Facts
 from routeiq_plugin.mcp.relay.generations import Generation, Generations
 from routeiq_plugin.mcp.relay.governance import Ruling, instructions_of, rule_on
 from routeiq_plugin.mcp.relay.messages import require_shape
@@ -26,10 +28,8 @@ from routeiq_plugin.mcp.relay.tickets import Tickets, owner_of
 from routeiq_plugin.mcp.relay.translation import shapes
 from routeiq_plugin.mcp.relay.translation.downward import Bench, Downward, Owner
 from routeiq_plugin.mcp.relay.translation.inbound import mismatch, rejection
-from routeiq_plugin.mcp.relay.translation.mirroring import mirrored
 from routeiq_plugin.mcp.relay.translation.server_sessions import begins_sessions
 from routeiq_plugin.mcp.relay.translation.upward import Upward, discovered
-from routeiq_plugin.mcp.relay.wire import Wire
 
 _ACCEPTED: Final = 202
 
@@ -97,7 +97,7 @@ class TranslatingEndpoint:
             await upward.tell(message)
             return Response(status_code=_ACCEPTED)
         ruling = await rule_on(self._plane.tools, asked, request, server, message)
-        headers = {**mirrored(ruling.message, ruling.tool), **ruling.headers}
+        headers = {**mirrored(ruling.message, ruling.input_schema), **ruling.headers}
         stream = self._cancellable(session, message["id"], upward.ask(ruling.message, headers))
         return await respond(Governed(stream, ruling.rule, message["id"]), {})
 

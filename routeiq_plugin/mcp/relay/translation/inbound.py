@@ -13,7 +13,7 @@ from mcp.shared.inbound import (
 )
 from mcp_types.methods import CLIENT_REQUESTS, SPEC_CLIENT_METHODS
 
-from routeiq_plugin.mcp.relay.facts import STATELESS
+from routeiq_plugin.mcp.http.facts import STATELESS
 
 METHOD_NOT_FOUND: Final = -32601
 

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from routeiq_plugin.errors import BackendError, Unavailable
-from routeiq_plugin.mcp.relay.carrier import SESSION
-from routeiq_plugin.mcp.relay.facts import LATEST_WITH_SESSIONS, Facts
+from routeiq_plugin.mcp.http.carrier import SESSION
+from routeiq_plugin.mcp.http.facts import LATEST_WITH_SESSIONS, Facts
+from routeiq_plugin.mcp.http.lists import CHANGES
+from routeiq_plugin.mcp.http.wire import VERSION, SessionLost, Wire
 from routeiq_plugin.mcp.relay.mailbox import Mailbox
 from routeiq_plugin.mcp.relay.translation import shapes
-from routeiq_plugin.mcp.relay.wire import VERSION, SessionLost, Wire
 
 IDLE_SECONDS: Final = 300.0
 AGE_SECONDS: Final = 3600.0
@@ -33,8 +34,6 @@ OPENED_SECONDS: Final = 5.0
 """How long that stream is waited for: some servers say nothing, not even that it is open, until something happens."""
 _GATHERED_SECONDS: Final = 0.1
 """For so long changes of a list are gathered before other workers are told, once."""
-
-LISTS_CHANGED: Final = frozenset(f"notifications/{each}/list_changed" for each in ("tools", "prompts", "resources"))
 
 logger = logging.getLogger(__name__)
 
@@ -198,7 +197,7 @@ class ServerSession:
 
     def _announce(self, method: str) -> None:
         """Tell other workers, whose sessions of this client may not be told: what many servers do."""
-        if method in LISTS_CHANGED and method not in self._announcing:
+        if method in CHANGES and method not in self._announcing:
             self._announcing[method] = asyncio.get_running_loop().create_task(self._announced(method))
 
     async def _announced(self, method: str) -> None:

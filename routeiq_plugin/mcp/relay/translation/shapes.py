@@ -9,22 +9,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from mcp.shared.inbound import NAME_BEARING_METHODS, encode_header_value
 from mcp_types.methods import CACHEABLE_METHODS
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSIONS
 
-from routeiq_plugin.mcp.relay.facts import (
+from routeiq_plugin.mcp.http.facts import (
     CAPABILITIES_META,
     INFO_META,
     LATEST_WITH_SESSIONS,
     LEVEL_META,
     SERVER_INFO_META,
-    STATELESS,
     SUBSCRIPTION_META,
     VERSION_META,
     Facts,
+    without_sessions,
 )
-from routeiq_plugin.mcp.relay.wire import Malformed
+from routeiq_plugin.mcp.http.wire import Malformed
 
 COMPLETE: Final = "complete"
 INPUT_REQUIRED: Final = "input_required"
@@ -32,9 +31,6 @@ INPUT_REQUIRED: Final = "input_required"
 _OF_REQUESTS: Final = (VERSION_META, INFO_META, CAPABILITIES_META, LEVEL_META)
 _OF_STATELESS_RESULTS: Final = ("resultType", "ttlMs", "cacheScope")
 _OF_ROUNDS: Final = ("inputResponses", "requestState")
-_SESSION_CAPABILITIES: Final = frozenset({"tasks"})
-"""What only sessions have (2025-11-25); neither side is told that the other can do it."""
-
 _ELICITATION: Final = "elicitation/create"
 _RESOURCE_NOT_FOUND: Final = -32002
 _INVALID_PARAMS: Final = -32602
@@ -51,24 +47,6 @@ def require_introduction(said: Any) -> None:
 
 
 # For a server without sessions
-
-
-def enveloped(message: Json, facts: Facts) -> Json:
-    """Return a request as 2026-07-28 has it: with what the client says of itself."""
-    params = dict(message.get("params") or {})
-    meta = dict(params.get("_meta") or {})
-    meta |= {VERSION_META: STATELESS, CAPABILITIES_META: _common(facts.capabilities)}
-    meta |= {INFO_META: facts.info} if facts.info else {}
-    meta |= {LEVEL_META: facts.level} if facts.level else {}
-    return {**message, "params": {**params, "_meta": meta}}
-
-
-def routing_headers(message: Json) -> dict[str, str]:
-    """Return the headers that repeat parts of such a request (SEP-2243); arguments of tools are not among them."""
-    method = str(message["method"])
-    headers = {"mcp-protocol-version": STATELESS, "mcp-method": encode_header_value(method)}
-    named = (message.get("params") or {}).get(NAME_BEARING_METHODS.get(method, ""))
-    return headers | ({"mcp-name": encode_header_value(named)} if isinstance(named, str) else {})
 
 
 def agreed(asked_version: str) -> str:
@@ -138,7 +116,7 @@ def initialize(facts: Facts) -> Json:
     """Return the request that begins a session for a client that has none."""
     params = {
         "protocolVersion": LATEST_WITH_SESSIONS,
-        "capabilities": _common(facts.capabilities),
+        "capabilities": without_sessions(facts.capabilities),
         "clientInfo": facts.info or {"name": "mcp client", "version": ""},
     }
     return {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params}
@@ -148,7 +126,7 @@ def discovered(said: Mapping[str, Any]) -> Json:
     """Return what a server with sessions says of itself as a result of `server/discover`."""
     found: Json = {
         "supportedVersions": list(MODERN_PROTOCOL_VERSIONS),
-        "capabilities": _common(said.get("capabilities") or {}),
+        "capabilities": without_sessions(said.get("capabilities") or {}),
         "_meta": {SERVER_INFO_META: said.get("serverInfo") or {}},
     }
     return found | ({"instructions": said["instructions"]} if said.get("instructions") else {})
@@ -184,7 +162,3 @@ def subscribed_result(subscription: Any) -> Json:
     """Return the answer that ends a subscription in order."""
     result = {"resultType": COMPLETE, "_meta": {SUBSCRIPTION_META: subscription}}
     return {"jsonrpc": "2.0", "id": subscription, "result": result}
-
-
-def _common(capabilities: Mapping[str, Any]) -> Json:
-    return {name: value for name, value in capabilities.items() if name not in _SESSION_CAPABILITIES}

@@ -9,12 +9,14 @@ from contextlib import ExitStack, aclosing, asynccontextmanager, suppress
 from typing import Any, Final
 
 from routeiq_plugin.errors import BackendError, Conflict, NotFound, Unavailable
+from routeiq_plugin.mcp.http.facts import LEVELS, STATELESS, Facts
+from routeiq_plugin.mcp.http.lists import KINDS, changed
+from routeiq_plugin.mcp.http.stateless import enveloped, routing_headers
+from routeiq_plugin.mcp.http.wire import Malformed, Wire, is_answer, is_asked
 from routeiq_plugin.mcp.relay.client_sessions import ClientSession, ClientSessions
 from routeiq_plugin.mcp.relay.conversation import Headers
-from routeiq_plugin.mcp.relay.facts import LEVELS, STATELESS, Facts
 from routeiq_plugin.mcp.relay.streams import until
 from routeiq_plugin.mcp.relay.translation import shapes
-from routeiq_plugin.mcp.relay.wire import Malformed, Wire, is_answer, is_asked
 
 MOST_ROUNDS: Final = 100
 """How often a server may ask back in the course of one request."""
@@ -48,10 +50,10 @@ class Upward:
         if own is not None:
             yield {"jsonrpc": "2.0", "id": message["id"], **await own(message.get("params") or {})}
             return
-        sent = shapes.enveloped(message, self._session.state.facts)
+        sent = enveloped(message, self._session.state.facts)
         for _ in range(MOST_ROUNDS):
             answer: Json = {}
-            async with aclosing(self._wire.ask(sent, {**headers, **shapes.routing_headers(sent)})) as said:
+            async with aclosing(self._wire.ask(sent, {**headers, **routing_headers(sent)})) as said:
                 async for each in said:
                     if is_answer(each):
                         answer = each
@@ -173,9 +175,9 @@ class Upward:
             await asyncio.wait({changed})
             return
         request = {"jsonrpc": "2.0", "id": 1, "method": "subscriptions/listen", "params": {"notifications": wanted}}
-        sent = shapes.enveloped(request, state.facts)
+        sent = enveloped(request, state.facts)
         acknowledged = False
-        async with aclosing(until(changed, self._wire.ask(sent, shapes.routing_headers(sent)))) as stream:
+        async with aclosing(until(changed, self._wire.ask(sent, routing_headers(sent)))) as stream:
             try:
                 async for message in stream:
                     if message.get("method") == "notifications/subscriptions/acknowledged":
@@ -215,8 +217,8 @@ async def discovered(wire: Wire, facts: Facts) -> Json | None:
 
     Raises `BackendError` when it cannot be reached.
     """
-    sent = shapes.enveloped({"jsonrpc": "2.0", "id": 1, "method": "server/discover"}, facts)
-    reply = await wire.once(sent, shapes.routing_headers(sent))
+    sent = enveloped({"jsonrpc": "2.0", "id": 1, "method": "server/discover"}, facts)
+    reply = await wire.once(sent, routing_headers(sent))
     result = (reply.message or {}).get("result")
     versions = result.get("supportedVersions") if isinstance(result, dict) else None
     if not isinstance(versions, list) or STATELESS not in versions:
@@ -240,9 +242,9 @@ def _repeated(sent: Json, answers: Mapping[str, Any], result: Mapping[str, Any])
 
 
 def _all_changed(wanted: Mapping[str, Any]) -> Iterator[Json]:
-    for kind in ("tools", "prompts", "resources"):
+    for kind in KINDS:
         if wanted.get(f"{kind}ListChanged"):
-            yield {"jsonrpc": "2.0", "method": f"notifications/{kind}/list_changed"}
+            yield changed(kind)
 
 
 def _invalid(message: str) -> Json:

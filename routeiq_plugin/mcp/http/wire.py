@@ -13,10 +13,11 @@ from typing import Any, Final, NoReturn
 
 from routeiq_plugin.errors import BackendError, RouteIQError
 from routeiq_plugin.mcp.credentials import Credential
+from routeiq_plugin.mcp.failures import METHOD_NOT_FOUND
+from routeiq_plugin.mcp.http.carrier import SESSION, Carrier, is_repeatable
+from routeiq_plugin.mcp.http.events import data_of, events, id_of
+from routeiq_plugin.mcp.http.silence import UNBOUNDED, silent
 from routeiq_plugin.mcp.model import Server
-from routeiq_plugin.mcp.relay.carrier import SESSION, Carrier, is_repeatable
-from routeiq_plugin.mcp.relay.events import data_of, events, id_of
-from routeiq_plugin.mcp.relay.silence import UNBOUNDED, silent
 from routeiq_plugin.outbound import backend_error
 
 logger = logging.getLogger(__name__)
@@ -251,6 +252,14 @@ def read(data: bytes) -> Json | None:
     if "method" in message:
         return message if is_asked(message) else None
     return _sound(message) if "result" in message or "error" in message else None
+
+
+def unheard(request: Json) -> Json:
+    """Return the answer to what a server asks where nobody is there to be asked; a ping is answered."""
+    answer: Json = {"jsonrpc": "2.0", "id": request["id"]}
+    if request["method"] == "ping":
+        return {**answer, "result": {}}
+    return {**answer, "error": {"code": METHOD_NOT_FOUND, "message": "Method not found"}}
 
 
 def is_asked(message: Any) -> bool:

@@ -20,6 +20,9 @@ SUBSCRIPTION_META: Final = "io.modelcontextprotocol/subscriptionId"
 LEVELS: Final = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
 """Of log messages, from all to few."""
 
+_OF_SESSIONS: Final = frozenset({"tasks"})
+"""Capabilities that only sessions have (2025-11-25); neither side is told that the other can do it."""
+
 Json = dict[str, Any]
 
 
@@ -59,6 +62,11 @@ class Facts:
     def stored(self) -> Json:
         """Render for a store."""
         return {"version": self.version, "info": self.info, "capabilities": self.capabilities, "level": self.level}
+
+
+def without_sessions(capabilities: Mapping[str, Any]) -> Json:
+    """Return capabilities that both generations of the protocol have."""
+    return {name: value for name, value in capabilities.items() if name not in _OF_SESSIONS}
 
 
 def _object(value: Any) -> Json:

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from routeiq_plugin.errors import BackendError, BackendRefused, RouteIQError
 from routeiq_plugin.mcp.credentials import Credential
+from routeiq_plugin.mcp.http.silence import silent
 from routeiq_plugin.mcp.model import Server
-from routeiq_plugin.mcp.relay.silence import silent
 from routeiq_plugin.outbound import ANSWERED, Clients, backend_error, is_lost
 
 SESSION: Final = "mcp-session-id"
