@@ -38,7 +38,7 @@ def locked(relaying: Proxy, login_server: Upstream) -> Iterator[dict[str, Any]]:
 
 def _user(relaying: Proxy, name: str) -> Client:
     key = relaying.add_key(user_id=f"{name}-at-the-relay")
-    return Client(Pair(relaying, relaying, relaying.workdir), key, person=name)
+    return Client(Pair(relaying, relaying, relaying.workdir, "unused"), key, person=name)
 
 
 def test_who_has_not_logged_in_is_told_where(relaying: Proxy, locked: dict[str, Any]) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,15 +22,22 @@ DECLARED = "declared"
 
 @pytest.fixture(scope="session")
 def pair(tmp_path_factory: pytest.TempPathFactory, shared_upstream: Upstream) -> Iterator[Pair]:
-    """Two proxies that share database, sealing key and public address; LiteLLM's config declares a server as well."""
+    """Two workers that share a file."""
     directory = tmp_path_factory.mktemp("pair")
+    with two_workers(directory, f"sqlite:///{directory / 'shared.db'}", shared_upstream) as running:
+        yield running
+
+
+@contextmanager
+def two_workers(directory: Path, database_url: str, upstream: Upstream) -> Iterator[Pair]:
+    """Two proxies that share database, sealing key and public address; LiteLLM's config declares a server as well."""
     port = processes.free_port()
     master_key = f"sk-{secrets.token_hex(24)}"
-    declared = {"url": shared_upstream.url, "transport": "http", "auth_type": "oauth2", "allow_all_keys": True}
+    declared = {"url": upstream.url, "transport": "http", "auth_type": "oauth2", "allow_all_keys": True}
     config = {
         "mcp_servers": {DECLARED: {**declared, "oauth2_flow": "authorization_code"}},
         "routeiq": {
-            "database_url": f"sqlite:///{directory / 'shared.db'}",
+            "database_url": database_url,
             "public_url": f"http://127.0.0.1:{port}",
             "outbound": {"allowed_hosts": ["127.0.0.1"]},
         },
@@ -38,7 +47,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory, shared_upstream: Upstream) ->
         running_proxy(directory / "a", config=config, env=env, port=port, master_key=master_key) as a,
         running_proxy(directory / "b", config=config, env=env, master_key=master_key) as b,
     ):
-        yield Pair(a, b, directory / "shared.db")
+        yield Pair(a, b, directory, database_url)
 
 
 @pytest.fixture(scope="session")

@@ -5,15 +5,15 @@ from __future__ import annotations
 import base64
 import hashlib
 import secrets
-import sqlite3
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
 import httpx
+from sqlalchemy import Connection, create_engine, text
 
 from tests.support.oauth_server import USER_COOKIE
 from tests.support.proxy import Proxy
@@ -39,7 +39,8 @@ class Pair:
 
     a: Proxy
     b: Proxy
-    database: Path
+    directory: Path
+    database_url: str
 
     def add_key(self, **fields: Any) -> str:
         """Create a key that both know."""
@@ -53,17 +54,24 @@ class Pair:
 
     def expire(self, stage: str) -> int:
         """Let every flow of a stage end now, and return how many those were."""
-        with closing(sqlite3.connect(self.database, timeout=30)) as connection:
-            past = "2020-01-01 00:00:00.000000"
-            done = connection.execute("UPDATE routeiq_oauth_flow SET expires_at = ? WHERE kind = ?", (past, stage))
-            connection.commit()
-            return done.rowcount
+        past = "2020-01-01 00:00:00.000000"
+        ended = text("UPDATE routeiq_oauth_flow SET expires_at = :past WHERE kind = :stage")
+        with self._database() as connection:
+            return connection.execute(ended, {"past": past, "stage": stage}).rowcount
 
     def rows(self, table: str) -> list[dict[str, Any]]:
         """Read a table of the store."""
-        with closing(sqlite3.connect(self.database, timeout=30)) as connection:
-            connection.row_factory = sqlite3.Row
-            return [dict(row) for row in connection.execute(f"SELECT * FROM {table}")]
+        with self._database() as connection:
+            return [dict(row) for row in connection.execute(text(f"SELECT * FROM {table}")).mappings()]
+
+    @contextmanager
+    def _database(self) -> Iterator[Connection]:
+        engine = create_engine(self.database_url.replace("postgresql:", "postgresql+psycopg:"))
+        try:
+            with engine.begin() as connection:
+                yield connection
+        finally:
+            engine.dispose()
 
     def log(self) -> str:
         """What both have written."""

@@ -6,7 +6,6 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 from routeiq_plugin.host.auth import Caller
@@ -123,9 +122,9 @@ def machine_at(upstream: Upstream, **fields: Any) -> Server:
 
 
 @asynccontextmanager
-async def worker(path: Path) -> AsyncIterator[Worker]:
-    """Build a worker on a database file; several may share one."""
-    database = Database(f"sqlite:///{path}")
+async def worker(database_url: str) -> AsyncIterator[Worker]:
+    """Build a worker on a database; several may share one."""
+    database = Database(database_url)
     sealer = SaltKeySealer(lambda: "sk-a-key-that-seals")
     guard = Guard(["127.0.0.1"])
     clients = Clients(OutboundSettings(), guard)

@@ -37,7 +37,7 @@ def test_no_secret_is_stored_in_clear_logged_or_shown(
     secrets = {CANARY, code, token["refresh_token"], other["refresh_token"], registration, *cookies}
     secrets |= {sent_back["state"], sent_back["code"]}
     assert len(secrets) == 8
-    stored = b"".join(each.read_bytes() for each in pair.database.parent.glob("shared.db*"))
+    stored = b"".join(each.read_bytes() for each in pair.directory.glob("shared.db*"))
     log = pair.log()
     paths = ["/v1/mcp/server", f"/v1/mcp/server/{server}", f"/v1/mcp/server/{secret}", "/v1/mcp/user-credentials"]
     paths += ["/router/info", "/routeiq/audit", f"/v1/mcp/server/{server}/oauth-user-credential/status", "/mcp/servers"]

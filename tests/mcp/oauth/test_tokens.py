@@ -16,16 +16,20 @@ from routeiq_plugin.mcp.oauth.refusals import CodeRefused
 from routeiq_plugin.store.oauth_tokens import TokenKind
 from tests.mcp.oauth.parts import ALICE, AUTHOR, BASE, OWNER, Worker, machine_at, server_at, worker
 from tests.support.oauth_server import Upstream
+from tests.support.postgres import create_database
 
 pytestmark = pytest.mark.requirement("MCP-12", "MCP-22")
 
 
-@pytest.fixture
-async def workers(tmp_path: Path) -> AsyncIterator[tuple[Worker, Worker]]:
-    """Two workers on one database."""
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def workers(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[tuple[Worker, Worker]]:
+    """Two workers on one database, of each kind in turn."""
+    url = f"sqlite:///{tmp_path / 'shared.db'}"
+    if request.param == "postgresql":
+        request.getfixturevalue("postgres_url")
+        url = create_database()
     async with AsyncExitStack() as stack:
-        path = tmp_path / "shared.db"
-        yield await stack.enter_async_context(worker(path)), await stack.enter_async_context(worker(path))
+        yield await stack.enter_async_context(worker(url)), await stack.enter_async_context(worker(url))
 
 
 def _asked(upstream: Upstream, grant_type: str) -> list[dict[str, Any]]:
