@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlmodel import col, delete, update
-from sqlmodel.ext.asyncio.session import AsyncSession
+from sqlmodel import col, delete, select, update
 
 from routeiq_plugin.errors import CannotOpen
 from routeiq_plugin.store.engine import Database
@@ -52,10 +51,18 @@ class RelayStore:
 
     # Sessions
 
-    async def begin(self, session: StoredSession, now: datetime) -> None:
-        """Store a new session."""
+    async def begin(self, session: StoredSession, owner: str, now: datetime, *, most: int) -> None:
+        """Store a new session of an owner's; of more than `most` those are forgotten that were not used for longest."""
+        row = self._row(session.name, SESSIONS, session.state, now + UNUSED_LIFETIME)
+        row.owner = owner
+        others = select(McpRelayRow.entry_id).where(
+            col(McpRelayRow.owner) == owner, col(McpRelayRow.entry_id) != row.entry_id
+        )
         async with self._database.tally() as opened:
-            opened.add(self._row(session.name, SESSIONS, session.state, now + UNUSED_LIFETIME))
+            opened.add(row)
+            surplus = (await opened.exec(others.order_by(col(McpRelayRow.expires_at).desc()).offset(most - 1))).all()
+        for each in surplus:
+            await self._forget(each)
 
     async def session(self, name: str, now: datetime) -> StoredSession | None:
         """Return a session that has neither ended nor expired; raises `CannotOpen` for one of another key."""
@@ -88,10 +95,14 @@ class RelayStore:
 
     async def end(self, name: str) -> bool:
         """Forget a session, and tell followers; False where there was none."""
+        return await self._forget(entry_id(name))
+
+    async def _forget(self, row_id: str) -> bool:
+        gone = delete(McpRelayRow).where(col(McpRelayRow.entry_id) == row_id, col(McpRelayRow.kind) == SESSIONS)
         async with self._database.write() as unit:
-            if not await _deleted(unit.session, entry_id(name), SESSIONS):
+            if not int((await unit.session.exec(gone)).rowcount):
                 return False
-            unit.changed(SESSIONS, entry_id(name), "delete")
+            unit.changed(SESSIONS, row_id, "delete")
             return True
 
     # Letters
@@ -154,8 +165,3 @@ class RelayStore:
 def entry_id(name: str) -> str:
     """Return what followers are told instead of a name, which is a secret."""
     return hashlib.sha256(name.encode()).hexdigest()
-
-
-async def _deleted(session: AsyncSession, row_id: str, kind: str) -> bool:
-    gone = delete(McpRelayRow).where(col(McpRelayRow.entry_id) == row_id, col(McpRelayRow.kind) == kind)
-    return bool(int((await session.exec(gone)).rowcount))

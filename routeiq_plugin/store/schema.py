@@ -15,7 +15,7 @@ from routeiq_plugin.errors import Unavailable
 if TYPE_CHECKING:
     from alembic.config import Config
 
-REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006")
+REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
 """Every schema revision this version knows, oldest first; kept here so that a start need not import alembic."""
 
 HEAD: Final = REVISIONS[-1]

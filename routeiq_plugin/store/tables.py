@@ -275,6 +275,7 @@ class McpRelayRow(Table, table=True):
     """What workers tell each other of a client on an MCP endpoint: its session, or a letter to a request of it."""
 
     __tablename__ = "routeiq_mcp_relay"
+    __table_args__ = (Index("ix_routeiq_mcp_relay_owner", "owner", "expires_at"),)
 
     entry_id: str = Field(sa_column=Column(String, primary_key=True))
     """SHA-256 of the secret that names it."""
@@ -284,6 +285,8 @@ class McpRelayRow(Table, table=True):
     sealed_with: str | None = Field(default=None, sa_column=Column(String))
     version: int = Field(sa_column=Column(BigInteger, nullable=False))
     expires_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False, index=True))
+    owner: str | None = Field(default=None, sa_column=Column(String))
+    """Whose session it is; a letter is nobody's."""
 
 
 class OAuthFlowRow(Table, table=True):

@@ -59,7 +59,7 @@ async def wire() -> AsyncIterator[Wire]:
 
 
 async def test_a_client_that_leaves_at_any_moment_listens_no_more(sessions: ClientSessions, wire: Wire) -> None:
-    session = await sessions.begin(Facts("2025-11-25"))
+    session = await sessions.begin(Facts("2025-11-25"), "owner")
     for moment in range(100):
         stream = Upward(wire, sessions, await sessions.find(session.name)).listen()
         hearing = asyncio.ensure_future(anext(stream))
@@ -75,7 +75,7 @@ async def test_a_client_that_leaves_at_any_moment_listens_no_more(sessions: Clie
 
 
 async def test_many_streams_of_one_session_are_counted_each(sessions: ClientSessions, wire: Wire) -> None:
-    session = await sessions.begin(Facts("2025-11-25"))
+    session = await sessions.begin(Facts("2025-11-25"), "owner")
     streams = [Upward(wire, sessions, await sessions.find(session.name)).listen() for _ in range(STREAMS)]
     await asyncio.gather(*(anext(each) for each in streams))
     await session.refresh()

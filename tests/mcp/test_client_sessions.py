@@ -40,7 +40,7 @@ def sessions(store: RelayStore) -> ClientSessions:
 async def test_an_answer_is_kept_for_another_worker_if_somebody_asked(
     store: RelayStore, sessions: ClientSessions
 ) -> None:
-    session, other = await sessions.begin(FACTS), await sessions.begin(FACTS)
+    session, other = await sessions.begin(FACTS, "owner"), await sessions.begin(FACTS, "owner")
     question = session.question()
     forged = [7, None, "", "x", "routeiq.", "routeiq.a.b", question + "x", other.question(), {"a": 1}]
     for name in [*forged, question]:
@@ -50,7 +50,7 @@ async def test_an_answer_is_kept_for_another_worker_if_somebody_asked(
 
 
 async def test_a_cancellation_is_kept_without_what_else_it_says(store: RelayStore, sessions: ClientSessions) -> None:
-    session = await sessions.begin(FACTS)
+    session = await sessions.begin(FACTS, "owner")
     told: dict[str, Any] = {"params": {"requestId": 7, "reason": "x" * 1000}}
     await sessions.cancel(session, told)
     assert await store.take(session.cancellation(7), datetime.now(UTC)) == {}
@@ -58,11 +58,11 @@ async def test_a_cancellation_is_kept_without_what_else_it_says(store: RelayStor
 
 async def test_a_client_says_so_much_of_itself_and_no_more(sessions: ClientSessions) -> None:
     with pytest.raises(InvalidRequest, match="clientInfo"):
-        await sessions.begin(Facts("2025-11-25", {"name": "c" * MOST_FACTS}))
+        await sessions.begin(Facts("2025-11-25", {"name": "c" * MOST_FACTS}), "owner")
 
 
 async def test_a_resource_has_an_address_of_a_reasonable_length(sessions: ClientSessions) -> None:
-    session = await sessions.begin(FACTS)
+    session = await sessions.begin(FACTS, "owner")
     await session.subscribe("a" * LONGEST_URI)
     with pytest.raises(InvalidRequest, match=r"params\.uri"):
         await session.subscribe("a" * (LONGEST_URI + 1))

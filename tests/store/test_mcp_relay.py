@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import pytest
@@ -20,6 +20,7 @@ pytestmark = pytest.mark.requirement("MCP-21")
 
 NOW: Final = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 SECONDS: Final = 30.0
+OWNER: Final = "owner"
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def store(database: Database) -> RelayStore:
 
 
 async def test_a_session_is_found_until_it_ends(store: RelayStore) -> None:
-    await store.begin(StoredSession("s", {"a": 1}), NOW)
+    await store.begin(StoredSession("s", {"a": 1}), OWNER, NOW, most=10)
     found = await store.session("s", NOW)
     assert found == StoredSession("s", {"a": 1}, 1)
     assert await store.session("another", NOW) is None
@@ -38,7 +39,7 @@ async def test_a_session_is_found_until_it_ends(store: RelayStore) -> None:
 
 
 async def test_of_two_changes_from_one_state_the_first_is_kept(store: RelayStore) -> None:
-    await store.begin(StoredSession("s", {"a": 1}), NOW)
+    await store.begin(StoredSession("s", {"a": 1}), OWNER, NOW, most=10)
     session = await store.session("s", NOW)
     assert session is not None
     assert await store.replace(session, {"a": 2}, NOW)
@@ -49,13 +50,33 @@ async def test_of_two_changes_from_one_state_the_first_is_kept(store: RelayStore
 
 async def test_a_session_that_is_used_lives_on_and_another_is_forgotten(store: RelayStore) -> None:
     for name in ("used", "unused"):
-        await store.begin(StoredSession(name, {}), NOW)
+        await store.begin(StoredSession(name, {}), OWNER, NOW, most=10)
     later = NOW + UNUSED_LIFETIME / 2
     assert await store.session("used", later)
     assert await store.session("used", NOW + SESSION_LIFETIME)
     assert await store.prune(NOW + UNUSED_LIFETIME) == 1
     assert await store.session("unused", NOW) is None
     assert await store.prune(NOW + 2 * SESSION_LIFETIME) == 1
+
+
+async def test_of_too_many_sessions_of_one_those_are_forgotten_that_were_unused_for_longest(store: RelayStore) -> None:
+    await store.begin(StoredSession("of another", {}), "another", NOW, most=3)
+    for minutes, name in enumerate(("used", "first", "second", "third", "fourth")):
+        now = NOW + timedelta(minutes=minutes)
+        await store.begin(StoredSession(name, {}), OWNER, now, most=3)
+        assert await _is_kept(store, name), "the newest always is"
+        if name == "used":
+            assert await store.session(name, now + UNUSED_LIFETIME / 2)
+
+    kept = [
+        name for name in ("of another", "used", "first", "second", "third", "fourth") if await _is_kept(store, name)
+    ]
+    assert kept == ["of another", "used", "third", "fourth"]
+
+
+async def _is_kept(store: RelayStore, name: str) -> bool:
+    """Tell whether a session is there, without using it."""
+    return await store.session(name, NOW - SESSION_LIFETIME) is not None
 
 
 async def test_a_letter_is_taken_once_and_the_latest_counts(store: RelayStore) -> None:
@@ -68,7 +89,7 @@ async def test_a_letter_is_taken_once_and_the_latest_counts(store: RelayStore) -
 
 
 async def test_what_another_key_sealed_is_not_read(database: Database, store: RelayStore) -> None:
-    await store.begin(StoredSession("s", {"secret": 1}), NOW)
+    await store.begin(StoredSession("s", {"secret": 1}), OWNER, NOW, most=10)
     other = RelayStore(database, OTHER_SEALER)
     with pytest.raises(CannotOpen):
         await other.session("s", NOW)
@@ -115,13 +136,24 @@ async def test_a_letter_reaches_who_waits_on_any_worker(database: Database) -> N
 
 
 async def test_all_who_watch_a_session_hear_that_it_changed(database: Database, store: RelayStore) -> None:
-    await store.begin(StoredSession("s", {}), NOW)
+    await store.begin(StoredSession("s", {}), OWNER, NOW, most=10)
     async with asyncio.timeout(SECONDS), Worker(database) as one, Worker(database) as two:
         with one.watching("s") as first, two.watching("s") as second, two.watching("another") as another:
             await store.end("s")
             await first.wait()
             await second.wait()
             assert not another.is_set()
+
+
+async def test_who_watches_a_session_that_is_one_too_many_hears_that_it_ended(
+    database: Database, store: RelayStore
+) -> None:
+    await store.begin(StoredSession("s", {}), OWNER, NOW, most=1)
+    async with asyncio.timeout(SECONDS), Worker(database) as mailbox:
+        with mailbox.watching("s") as changed:
+            await store.begin(StoredSession("t", {}), OWNER, NOW, most=1)
+            await changed.wait()
+    assert not await _is_kept(store, "s")
 
 
 async def test_news_reach_the_other_workers_only(database: Database) -> None:

@@ -16,6 +16,8 @@ from routeiq_plugin.mcp.http.facts import Facts
 from routeiq_plugin.mcp.relay.mailbox import Mailbox
 from routeiq_plugin.store.mcp_relay import RelayStore, StoredSession
 
+MOST_OF_ONE: Final = 1000
+"""Sessions that one key, user and team may have; of more those are forgotten that were not used for longest."""
 MOST_SUBSCRIPTIONS: Final = 1000
 LONGEST_URI: Final = 2048
 """Characters of a resource that is subscribed to."""
@@ -152,12 +154,12 @@ class ClientSessions:
         self.store = store
         self.mailbox = mailbox
 
-    async def begin(self, facts: Facts) -> ClientSession:
+    async def begin(self, facts: Facts, owner: str) -> ClientSession:
         """Store a new session; raises `InvalidRequest`."""
         if len(json.dumps(facts.stored())) > MOST_FACTS:
             raise InvalidRequest(f"params: clientInfo and capabilities may have {MOST_FACTS} bytes")
         stored = StoredSession(secrets.token_urlsafe(24), State(facts).stored())
-        await self.store.begin(stored, datetime.now(UTC))
+        await self.store.begin(stored, owner, datetime.now(UTC), most=MOST_OF_ONE)
         return ClientSession(self, stored)
 
     async def find(self, name: str) -> ClientSession:

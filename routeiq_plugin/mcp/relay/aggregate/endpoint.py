@@ -39,7 +39,7 @@ from routeiq_plugin.mcp.relay.client_sessions import ClientSession, ClientSessio
 from routeiq_plugin.mcp.relay.messages import require_message
 from routeiq_plugin.mcp.relay.origins import require_origin
 from routeiq_plugin.mcp.relay.responses import answer, listening, refused, respond, rpc_error
-from routeiq_plugin.mcp.relay.tickets import Tickets
+from routeiq_plugin.mcp.relay.tickets import Tickets, owner_of
 from routeiq_plugin.mcp.relay.translation.inbound import rejection
 from routeiq_plugin.mcp.relay.translation.shapes import agreed
 
@@ -123,7 +123,8 @@ class Endpoint:
     async def _begun(self, visit: Visit, message: Json) -> Response:
         said = visit.facts
         version = agreed(said.version)
-        session = await self._sessions.begin(Facts(version, said.info, said.capabilities))
+        facts = Facts(version, said.info, said.capabilities)
+        session = await self._sessions.begin(facts, owner_of(visit.asked.caller))
         told = introduction.initialized(version, visit.names)
         ticket = self._tickets.issue_at(PLACE, visit.asked.caller, session.name, is_own=True)
         return JSONResponse({"jsonrpc": "2.0", "id": message.get("id"), "result": told}, headers={SESSION: ticket})

@@ -67,7 +67,7 @@ class TranslatingEndpoint:
         found = await discovered(wire, facts)
         if found is None or await self._begins_sessions(wire):
             return None
-        session = await self._sessions.begin(facts)
+        session = await self._sessions.begin(facts, owner_of(asked.caller))
         result = shapes.initialized(found, facts.version)
         if instructions := instructions_of(server):
             result["instructions"] = instructions
