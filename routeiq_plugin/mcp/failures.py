@@ -6,12 +6,8 @@ from typing import Final
 
 from routeiq_plugin.errors import BackendError, BackendRefused, BackendTimeout, InvalidRequest, RouteIQError
 
-PARSE_ERROR: Final = -32700
-INVALID_REQUEST: Final = -32600
 METHOD_NOT_FOUND: Final = -32601
 INVALID_PARAMS: Final = -32602
-REQUEST_TIMEOUT: Final = -32001
-"""Of the MCP SDKs."""
 RESOURCE_NOT_FOUND: Final = -32002
 """Of MCP up to 2025-11-25; later versions say INVALID_PARAMS."""
 
@@ -40,17 +36,6 @@ class NotCarriedOut(RouteIQError):
     def __init__(self, error: RouteIQError) -> None:
         super().__init__(error.detail)
         self.error = error
-
-
-def answered(code: int, message: str) -> RouteIQError:
-    """Word an error that a server, or the SDK in its name, answered with."""
-    if code == PARSE_ERROR:
-        return BackendError("the backend's answer is not what the protocol says it must be")
-    if code == REQUEST_TIMEOUT:
-        return BackendTimeout("the backend did not answer in time")
-    if code == INVALID_REQUEST:  # the SDK's own words, where it is its own, hold addresses
-        return ServerRefused(code, "the backend finds the request invalid")
-    return ServerRefused(code, message)
 
 
 def worded(error: RouteIQError, server_name: str) -> RouteIQError:

@@ -93,7 +93,9 @@ class McpFeature:
             timeout=timeout,
             key_header=key_header,
         )
-        self._relay: Final = RelayFeature(self.plane, database, sealer, on_fault=on_fault) if settings.relay else None
+        self._relay: Final = (
+            RelayFeature(self.plane, database, clients, sealer, on_fault=on_fault) if settings.relay else None
+        )
         self.directory.listeners.append(self.oauth.forget)
         self.directory.listeners.append(self.plane.forget)
         if self._relay is not None:

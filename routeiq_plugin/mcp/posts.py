@@ -4,121 +4,207 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
+import logging
 from collections.abc import Callable, Mapping
-from contextlib import aclosing, suppress
+from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Any, Final
 
+from mcp.shared.exceptions import MCPError
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
+from pydantic_core import to_json
 
 from routeiq_plugin._version import __version__
-from routeiq_plugin.errors import BackendError, BackendTimeout
-from routeiq_plugin.mcp.credentials import Credential
-from routeiq_plugin.mcp.failures import answered
-from routeiq_plugin.mcp.http.carrier import SESSION, Carrier
+from routeiq_plugin.errors import BackendError
+from routeiq_plugin.mcp.http.carrier import SESSION
+from routeiq_plugin.mcp.http.events import Event, events
 from routeiq_plugin.mcp.http.facts import STATELESS, Facts
 from routeiq_plugin.mcp.http.lists import CHANGES
 from routeiq_plugin.mcp.http.stateless import enveloped, mirrored, routing_headers
-from routeiq_plugin.mcp.http.wire import VERSION, Wire, is_answer, unheard
-from routeiq_plugin.mcp.model import Server
-from routeiq_plugin.outbound.headers import added
+from routeiq_plugin.mcp.http.wire import ACCEPT, EVENTS, LAST_EVENT, VERSION, unheard
 
 FIRST_ID: Final = 1_000_000_000
 """The SDK counts its own ids on the same session from nought."""
+RETRY_SECONDS: Final = 1.0
+"""How long to wait before a stream is taken up again, where the server does not say (SEP-1699)."""
+MOST_FAILURES: Final = 3
+"""How often in a row a stream is taken up again for nothing."""
+TOLD_SECONDS: Final = 1.0
+"""How long a session that closes waits for the server to hear what it was told last."""
 
 _FACTS: Final = Facts(STATELESS, {"name": "routeiq-plugin", "version": __version__})
+_INITIALIZE: Final = b'"initialize"'
 _INITIALIZED: Final = b'"notifications/initialized"'
+_MESSAGE: Final = "message"
+
+logger = logging.getLogger(__name__)
 
 Json = dict[str, Any]
 Headers = Mapping[str, str]
 
 
-class Posts:
-    """Sends calls beside the SDK, which opens the session, lists what there is, and closes it."""
+@dataclass(slots=True)
+class _Place:
+    """How far a stream was read, and when it may be taken up again."""
 
-    def __init__(
-        self, carrier: Carrier, server: Server, headers: Headers, seconds: float, changed: Callable[[str], None]
-    ) -> None:
-        """`seconds` is the longest silence of the server; `changed` hears which of its lists it says has changed."""
-        self._carrier = carrier
-        self._server = server
-        self._seconds = seconds
+    last_event: str | None = None
+    retry_seconds: float = RETRY_SECONDS
+
+    def passed(self, event: Event) -> None:
+        self.last_event = event.id or self.last_event
+        self.retry_seconds = self.retry_seconds if event.retry_seconds is None else event.retry_seconds
+
+
+class Posts:
+    """Sends calls beside the SDK, which opens the session, lists what there is, and closes it.
+
+    `client` (of `Clients.session_client`) is the one that the SDK uses: it answers for a server that fails.
+    """
+
+    def __init__(self, client: Any, url: str, changed: Callable[[str], None]) -> None:
+        """`changed` hears which of its lists the server says has changed."""
+        self._client = client
+        self._url = url
         self._changed = changed
-        self._shown: dict[str, str] = {}
         self._session: str | None = None
         self._is_introduced = asyncio.Event()
         self._ids = itertools.count(FIRST_ID)
-        self.show(headers)
-
-    def show(self, headers: Headers) -> None:
-        """Send these headers from now on."""
-        self._shown |= _lowered(headers)
+        self._calls: set[asyncio.Task[Any]] = set()
+        self._telling: set[asyncio.Task[None]] = set()
 
     async def hear(self, response: Any) -> None:
         """Learn of the session from each response (`httpx2.Response`) that the SDK gets."""
         request = response.request
-        if SESSION not in request.headers:
-            self._session = response.headers.get(SESSION, self._session)
-        if not self._is_introduced.is_set() and request.method == "POST" and _INITIALIZED in request.content:
+        if self._is_introduced.is_set() or request.method != "POST":
+            return
+        if _INITIALIZED in request.content:
             self._is_introduced.set()
+        elif _INITIALIZE in request.content and response.is_success:
+            self._session = response.headers.get(SESSION) or None
 
     async def call(self, version: str | None, params: Json, input_schema: Mapping[str, Any]) -> Json:
         """Call a tool in the agreed version and return its result.
 
         Raises:
-            SessionLost: the server has forgotten the session, and did nothing.
-            ServerRefused: it answered with an error.
-            BackendError: it, or the way to it, failed; the call may have been carried out.
+            MCPError: the server, or the session's client in its name, answered with an error.
+            BackendError: what it answered is not what the protocol says.
         """
+        task = asyncio.current_task()
+        assert task is not None
+        self._calls.add(task)
+        try:
+            return await self._called(version, params, input_schema)
+        finally:
+            self._calls.discard(task)
+
+    async def aclose(self) -> None:
+        """Give up what is under way, and wait for a moment until the server has heard of it."""
+        for task in self._calls:
+            task.cancel()
+        if self._calls:
+            await asyncio.wait(self._calls)
+        if self._telling:
+            await asyncio.wait(self._telling, timeout=TOLD_SECONDS)
+        for telling in self._telling:
+            telling.cancel()
+
+    async def _called(self, version: str | None, params: Json, input_schema: Mapping[str, Any]) -> Json:
         message: Json = {"jsonrpc": "2.0", "id": next(self._ids), "method": "tools/call", "params": params}
         if version in MODERN_PROTOCOL_VERSIONS:
             message = enveloped(message, _FACTS)
             headers = {**routing_headers(message), **mirrored(message, input_schema)}
-            return _result(await self._answer(message, headers))
+            return _result(await self._answer(message, headers, None))
         await self._is_introduced.wait()
         headers = {VERSION: str(version)} | ({} if self._session is None else {SESSION: self._session})
-        return {**_result(await self._cancellable(message, headers)), "resultType": "complete"}
-
-    async def _cancellable(self, message: Json, headers: Headers) -> Json:
-        """Ask a server that goes on working unless it is told that nobody waits any more."""
-        is_over = False
         try:
-            answer = await self._answer(message, headers)
-            is_over = True
-        except BackendTimeout:
+            return {**_result(await self._answer(message, headers, _Place())), "resultType": "complete"}
+        except asyncio.CancelledError:  # to such a server a stream that is closed says nothing
+            reason = {"requestId": message["id"], "reason": "nobody waits for it any more"}
+            self._tell({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": reason}, headers)
             raise
-        except BackendError:
-            is_over = True
-            raise
-        finally:
-            if not is_over:
-                await asyncio.shield(self._wire().cancel(message["id"], headers))
+
+    async def _answer(self, message: Json, headers: Headers, place: _Place | None) -> Json:
+        """Send, and read up to the answer, wherever the server goes on with its stream."""
+        described = {"accept": ACCEPT, "content-type": "application/json", **headers}
+        async with self._client.stream("POST", self._url, content=_written(message), headers=described) as response:
+            answer = await self._read(response, message["id"], headers, place)
+        if answer is None and place is not None:
+            answer = await self._resumed(message["id"], headers, place)
+        if answer is None:
+            raise BackendError("the backend ended the stream without a result")
         return answer
 
-    async def _answer(self, message: Json, headers: Headers) -> Json:
-        wire = self._wire()
-        async with aclosing(wire.ask(message, headers)) as said:
-            async for each in said:
-                if is_answer(each):
-                    return each
-                if "id" in each:
-                    with suppress(BackendError):  # what becomes of the call is told on its own stream
-                        await wire.tell(unheard(each), headers)
-                elif each["method"] in CHANGES:
-                    self._changed(CHANGES[each["method"]])
-        raise BackendError("the backend ended the stream without a result")
+    async def _resumed(self, call_id: int, headers: Headers, place: _Place) -> Json | None:
+        failures = 0
+        while place.last_event is not None and failures < MOST_FAILURES:
+            seen = place.last_event
+            await asyncio.sleep(place.retry_seconds)
+            described = {"accept": EVENTS, **headers, LAST_EVENT: seen}
+            try:
+                async with self._client.stream("GET", self._url, headers=described) as response:
+                    answer = await self._read(response, call_id, headers, place) if response.is_success else None
+            except Exception as failure:  # noqa: BLE001  it may be reached again; how long is the call's own time
+                logger.debug("routeiq: an MCP server's stream could not be taken up again (%s)", type(failure).__name__)
+                answer = None
+            if answer is not None:
+                return answer
+            failures = 0 if place.last_event != seen else failures + 1
+        return None
 
-    def _wire(self) -> Wire:
-        # Who is told of a credential that was refused is the pool, for all transports alike.
-        shown = Credential("", {**self._shown, **_lowered(added.get() or {})})
-        return Wire(self._carrier, self._server, shown, self._seconds)
+    async def _read(self, response: Any, call_id: int, headers: Headers, place: _Place | None) -> Json | None:
+        """Read up to the answer; None where the body ends before."""
+        if not response.headers.get("content-type", "").lower().startswith(EVENTS):
+            return _object(await response.aread())
+        async with aclosing(events(response.aiter_bytes(), None)) as stream:
+            async for raw in stream:
+                event = Event.read(raw)
+                if place is not None:
+                    place.passed(event)
+                said = _object(event.data) if event.name in ("", _MESSAGE) and event.data else None
+                if said is None:
+                    continue
+                if "method" in said:
+                    self._hear(said, headers)
+                elif said.get("id") == call_id and ("result" in said or "error" in said):
+                    return said
+        return None
+
+    def _hear(self, said: Json, headers: Headers) -> None:
+        if said.get("id") is not None:
+            self._tell(unheard(said), headers)
+        elif said["method"] in CHANGES:
+            self._changed(CHANGES[said["method"]])
+
+    def _tell(self, message: Json, headers: Headers) -> None:
+        """Send what has no answer, behind whatever else goes on."""
+        task = asyncio.create_task(self._told(message, headers), name="routeiq mcp word")
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
+
+    async def _told(self, message: Json, headers: Headers) -> None:
+        described = {"accept": ACCEPT, "content-type": "application/json", **headers}
+        async with self._client.stream("POST", self._url, content=_written(message), headers=described):
+            pass
 
 
-def _lowered(headers: Headers) -> dict[str, str]:
-    return {name.lower(): value for name, value in headers.items()}
+def _written(message: Json) -> bytes:
+    """Render; a hook may have left what JSON does not know."""
+    return to_json(message, inf_nan_mode="null")
+
+
+def _object(data: bytes) -> Json | None:
+    try:
+        said = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    return said if isinstance(said, dict) else None
 
 
 def _result(answer: Json) -> Json:
-    error = answer.get("error")
-    if error is not None:
-        raise answered(error["code"], error["message"])
-    return {"resultType": "complete", **answer["result"]}
+    error, result = answer.get("error"), answer.get("result")
+    if error is None and isinstance(result, dict):
+        return {"resultType": "complete", **result}
+    if not isinstance(error, dict) or type(error.get("code")) is not int or not isinstance(error.get("message"), str):
+        raise BackendError("the backend's answer is not what the protocol says it must be")
+    raise MCPError(error["code"], error["message"], error.get("data"))

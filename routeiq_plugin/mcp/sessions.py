@@ -18,7 +18,6 @@ from routeiq_plugin.errors import BackendRefused, Unavailable
 from routeiq_plugin.host.mcp_stdio import require_stdio
 from routeiq_plugin.mcp.credentials import Credential
 from routeiq_plugin.mcp.failures import NotCarriedOut
-from routeiq_plugin.mcp.http.carrier import Carrier
 from routeiq_plugin.mcp.model import Server
 from routeiq_plugin.mcp.slots import Policy, Slots
 from routeiq_plugin.outbound import Clients
@@ -64,12 +63,11 @@ class Sessions:
     def __init__(self, clients: Clients, policy: Policy, changed: Callable[[str, str, str], None]) -> None:
         """`changed` hears (server id, credential identity, kind of list) when a server says that a list changed."""
         self.policy = policy
-        self.carrier = Carrier(clients)
         self.slots = Slots(policy)
         self._clients = clients
         self._changed = changed
         self._pool: OrderedDict[Key, Upstream] = OrderedDict()
-        self._retired: set[asyncio.Task[None]] = set()
+        self._retired: dict[asyncio.Task[None], Upstream] = {}
         self._counts: Counter[str] = Counter()
         self._closed = False
 
@@ -131,12 +129,11 @@ class Sessions:
     async def aclose(self) -> None:
         """Close every session within seconds; calls in flight fail."""
         self._closed = True
-        upstreams = list(self._pool.values())
+        upstreams = [*self._pool.values(), *self._retired.values()]
         self._pool.clear()
         for draining in self._retired:
             draining.cancel()
         await asyncio.gather(*(each.aclose() for each in upstreams), *self._retired, return_exceptions=True)
-        await self.carrier.aclose()
 
     def facts(self) -> Mapping[str, Any]:
         """What `/router/info` tells of the pool."""
@@ -181,7 +178,7 @@ class Sessions:
             return kind.stdio(server, changed)
         if server.transport == "sse":
             return kind.sse(self._clients, server, credential.headers, seconds, changed)
-        return kind.http(self._clients, server, credential.headers, seconds, changed, carrier=self.carrier)
+        return kind.http(self._clients, server, credential.headers, seconds, changed)
 
     def _make_room(self) -> None:
         if len(self._pool) < MAX_SESSIONS:
@@ -196,17 +193,15 @@ class Sessions:
         upstream = self._pool.pop(key)
         upstream.retired = True
         task = asyncio.get_running_loop().create_task(_drained(upstream))
-        self._retired.add(task)
-        task.add_done_callback(self._retired.discard)
+        self._retired[task] = upstream
+        task.add_done_callback(self._retired.pop)
 
 
 async def _drained(upstream: Upstream) -> None:
-    """Close a session when its last call has ended; when cancelled, at once."""
-    try:
-        while upstream.in_flight:  # noqa: ASYNC110  rare, and not worth an event per request
-            await asyncio.sleep(0.1)
-    finally:
-        await upstream.aclose()
+    """Close a session when its last call has ended."""
+    while upstream.in_flight:  # noqa: ASYNC110  rare, and not worth an event per request
+        await asyncio.sleep(0.1)
+    await upstream.aclose()
 
 
 def _version(server: Server) -> str:

@@ -27,9 +27,7 @@ from pydantic import ValidationError
 
 from routeiq_plugin._version import __version__
 from routeiq_plugin.errors import AddressRefused, BackendError, BackendTimeout, RouteIQError, Unavailable
-from routeiq_plugin.mcp.failures import NotCarriedOut, answered
-from routeiq_plugin.mcp.http.carrier import Carrier
-from routeiq_plugin.mcp.http.wire import SessionLost
+from routeiq_plugin.mcp.failures import NotCarriedOut, ServerRefused
 from routeiq_plugin.mcp.model import Server
 from routeiq_plugin.mcp.posts import Posts
 from routeiq_plugin.mcp.stderr import Stderr
@@ -80,7 +78,6 @@ class Upstream:
         self._changed = changed
         self._client: Any = None
         self._posts: Posts | None = None
-        self._requests: set[asyncio.Task[Any]] = set()
         self._fault: Fault | None = None
         self._closing = asyncio.Event()
         self._ready: asyncio.Future[Session] = asyncio.get_running_loop().create_future()
@@ -100,13 +97,11 @@ class Upstream:
         headers: Mapping[str, str],
         seconds: float,
         changed: Changed,
-        *,
-        carrier: Carrier,
     ) -> Self:
-        """Begin a session over streamable HTTP; calls of tools go through `carrier`, see `posts`."""
+        """Begin a session over streamable HTTP."""
         client = clients.session_client(headers, seconds=seconds)
         upstream = cls(changed)
-        upstream._posts = Posts(carrier, server, headers, seconds, changed)
+        upstream._posts = Posts(client, server.url or "", changed)
         client.event_hooks = {"response": [upstream._posts.hear]}
         streams = streamable_http_client(server.url or "", http_client=client, max_sse_event_size=None)
         return upstream._begin(streams, client)
@@ -146,8 +141,6 @@ class Upstream:
         """Send these headers from now on: a token was renewed."""
         if self._client is not None:
             self._client.headers.update(headers)
-        if self._posts is not None:
-            self._posts.show(headers)
 
     def fail(self, fault: Fault) -> None:
         """End the session because of a request whose answer would have come on another connection."""
@@ -164,7 +157,6 @@ class Upstream:
         """
         self.in_flight += 1
         task = asyncio.create_task(self._sent(send))
-        self._requests.add(task)
         task.add_done_callback(self._ended)
         try:
             # Not a timeout around the task: giving up takes the SDK as long as telling the server of it does.
@@ -183,24 +175,19 @@ class Upstream:
             return await send(await asyncio.shield(self._ready))
         except MCPError as error:
             raise self._translated(error) from None
-        except SessionLost:
-            raise self._forgotten() from None
         except ValidationError:
             raise BackendError("the backend's answer is not what the protocol says it must be") from None
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self.in_flight -= 1
-        self._requests.discard(task)
         self.used_at = time.monotonic()
         if not task.cancelled():
             task.exception()
 
     async def aclose(self) -> None:
         """Say goodbye within `CLOSE_SECONDS`, then drop the connection; calls in flight fail."""
-        for request in self._requests:
-            request.cancel()
-        if self._requests:
-            await asyncio.wait(self._requests, timeout=CLOSE_SECONDS)
+        if self._posts is not None:
+            await self._posts.aclose()
         self._closing.set()
         done, _ = await asyncio.wait({self._task}, timeout=CLOSE_SECONDS)
         if not done:
@@ -213,14 +200,11 @@ class Upstream:
             self.retired = True
             fault = self._fault or Fault("the connection to the backend was lost")
         if fault is None:
-            return answered(error.code, error.message)
+            return _answered(error)
         if fault.reach is Reach.NO_SESSION:
-            return self._forgotten()
+            self.retired = True
+            return NotCarriedOut(BackendError("the backend has forgotten the session"))
         return fault.error
-
-    def _forgotten(self) -> NotCarriedOut:
-        self.retired = True
-        return NotCarriedOut(BackendError("the backend has forgotten the session"))
 
     def _of_opening(self, error: BaseException) -> RouteIQError:
         """Find what kept a session from being opened; the SDK's task groups wrap it."""
@@ -327,6 +311,17 @@ class _Dispatcher(JSONRPCDispatcher[Any]):
 
 
 _INFO: Final = types.Implementation(name="routeiq-plugin", version=__version__)
+
+
+def _answered(error: MCPError) -> RouteIQError:
+    """Word an error that the server, or the SDK in its name, answered with."""
+    if error.code == types.PARSE_ERROR:
+        return BackendError("the backend's answer is not what the protocol says it must be")
+    if error.code == types.REQUEST_TIMEOUT:
+        return BackendTimeout("the backend did not answer in time")
+    if error.code == types.INVALID_REQUEST:  # the SDK's own words, where it is its own, hold addresses
+        return ServerRefused(error.code, "the backend finds the request invalid")
+    return ServerRefused(error.code, error.message)
 
 
 async def _agree(client: ClientSession) -> None:

@@ -250,7 +250,7 @@ def read(data: bytes) -> Json | None:
     if not isinstance(message, dict):
         return None
     if "method" in message:
-        return message if is_asked(message) else None
+        return _asked(message) if is_asked(message) else None
     return _sound(message) if "result" in message or "error" in message else None
 
 
@@ -260,6 +260,11 @@ def unheard(request: Json) -> Json:
     if request["method"] == "ping":
         return {**answer, "result": {}}
     return {**answer, "error": {"code": METHOD_NOT_FOUND, "message": "Method not found"}}
+
+
+def _asked(message: Json) -> Json:
+    """Take the id from what has none: some servers write it down as null."""
+    return {name: value for name, value in message.items() if name != "id"} if message.get("id") is None else message
 
 
 def is_asked(message: Any) -> bool:

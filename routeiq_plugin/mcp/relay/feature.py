@@ -12,6 +12,7 @@ from fastapi import APIRouter
 
 from routeiq_plugin.errors import Unavailable
 from routeiq_plugin.mcp.feeding import OnFault
+from routeiq_plugin.mcp.http.carrier import Carrier
 from routeiq_plugin.mcp.plane import DataPlane
 from routeiq_plugin.mcp.relay.aggregate.routes import Door, aggregate_routes
 from routeiq_plugin.mcp.relay.client_sessions import ClientSessions
@@ -20,6 +21,7 @@ from routeiq_plugin.mcp.relay.relay import Relay
 from routeiq_plugin.mcp.relay.routes import relay_routes
 from routeiq_plugin.mcp.relay.tickets import Tickets
 from routeiq_plugin.mcp.relay.translating import Translating
+from routeiq_plugin.outbound import Clients
 from routeiq_plugin.store.engine import Database
 from routeiq_plugin.store.feed import Change, Resync
 from routeiq_plugin.store.mcp_relay import RelayStore
@@ -33,16 +35,18 @@ logger = logging.getLogger(__name__)
 class RelayFeature:
     """Builds the endpoint of each server, and that of all of them."""
 
-    def __init__(self, plane: DataPlane, database: Database, sealer: Sealer, *, on_fault: OnFault) -> None:
+    def __init__(
+        self, plane: DataPlane, database: Database, clients: Clients, sealer: Sealer, *, on_fault: OnFault
+    ) -> None:
         self._on_fault = on_fault
         self._store: Final = RelayStore(database, sealer)
         self.mailbox: Final = Mailbox(self._store)
         self.sessions: Final = ClientSessions(self._store, self.mailbox)
-        carrier = plane.sessions.carrier
+        self._carrier: Final = Carrier(clients)
         tickets = Tickets(sealer)
-        self.translating: Final = Translating(plane, carrier, tickets, self.sessions, sealer)
-        self.relay: Final = Relay(plane, carrier, tickets, self.translating)
-        self._aggregate: Final = Door(plane, carrier, tickets, self.sessions, self.translating)
+        self.translating: Final = Translating(plane, self._carrier, tickets, self.sessions, sealer)
+        self.relay: Final = Relay(plane, self._carrier, tickets, self.translating)
+        self._aggregate: Final = Door(plane, self._carrier, tickets, self.sessions, self.translating)
         plane.listeners.append(self._aggregate.bell.ring)
 
     def routers(self) -> Sequence[APIRouter]:
@@ -73,3 +77,4 @@ class RelayFeature:
         """Stop; call it before clients and database are closed."""
         await self.translating.aclose()
         await self.mailbox.aclose()
+        await self._carrier.aclose()
