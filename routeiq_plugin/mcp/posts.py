@@ -8,7 +8,6 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import Any, Final
 
 from mcp.shared.exceptions import MCPError
@@ -21,15 +20,12 @@ from routeiq_plugin.mcp.http.carrier import SESSION
 from routeiq_plugin.mcp.http.events import Event, events
 from routeiq_plugin.mcp.http.facts import STATELESS, Facts
 from routeiq_plugin.mcp.http.lists import CHANGES
+from routeiq_plugin.mcp.http.places import Place
 from routeiq_plugin.mcp.http.stateless import enveloped, mirrored, routing_headers
 from routeiq_plugin.mcp.http.wire import ACCEPT, EVENTS, LAST_EVENT, VERSION, unheard
 
 FIRST_ID: Final = 1_000_000_000
 """The SDK counts its own ids on the same session from nought."""
-RETRY_SECONDS: Final = 1.0
-"""How long to wait before a stream is taken up again, where the server does not say (SEP-1699)."""
-MOST_FAILURES: Final = 3
-"""How often in a row a stream is taken up again for nothing."""
 TOLD_SECONDS: Final = 1.0
 """How long a session that closes waits for the server to hear what it was told last."""
 
@@ -42,18 +38,6 @@ logger = logging.getLogger(__name__)
 
 Json = dict[str, Any]
 Headers = Mapping[str, str]
-
-
-@dataclass(slots=True)
-class _Place:
-    """How far a stream was read, and when it may be taken up again."""
-
-    last_event: str | None = None
-    retry_seconds: float = RETRY_SECONDS
-
-    def passed(self, event: Event) -> None:
-        self.last_event = event.id or self.last_event
-        self.retry_seconds = self.retry_seconds if event.retry_seconds is None else event.retry_seconds
 
 
 class Posts:
@@ -118,13 +102,13 @@ class Posts:
         await self._is_introduced.wait()
         headers = {VERSION: str(version)} | ({} if self._session is None else {SESSION: self._session})
         try:
-            return {**_result(await self._answer(message, headers, _Place())), "resultType": "complete"}
+            return {**_result(await self._answer(message, headers, Place())), "resultType": "complete"}
         except asyncio.CancelledError:  # to such a server a stream that is closed says nothing
             reason = {"requestId": message["id"], "reason": "nobody waits for it any more"}
             self._tell({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": reason}, headers)
             raise
 
-    async def _answer(self, message: Json, headers: Headers, place: _Place | None) -> Json:
+    async def _answer(self, message: Json, headers: Headers, place: Place | None) -> Json:
         """Send, and read up to the answer, wherever the server goes on with its stream."""
         described = {"accept": ACCEPT, "content-type": "application/json", **headers}
         async with self._client.stream("POST", self._url, content=_written(message), headers=described) as response:
@@ -135,24 +119,20 @@ class Posts:
             raise BackendError("the backend ended the stream without a result")
         return answer
 
-    async def _resumed(self, call_id: int, headers: Headers, place: _Place) -> Json | None:
-        failures = 0
-        while place.last_event is not None and failures < MOST_FAILURES:
-            seen = place.last_event
-            await asyncio.sleep(place.retry_seconds)
-            described = {"accept": EVENTS, **headers, LAST_EVENT: seen}
+    async def _resumed(self, call_id: int, headers: Headers, place: Place) -> Json | None:
+        while (last_event := await place.again()) is not None:
+            described = {"accept": EVENTS, **headers, LAST_EVENT: last_event}
             try:
                 async with self._client.stream("GET", self._url, headers=described) as response:
                     answer = await self._read(response, call_id, headers, place) if response.is_success else None
             except Exception as failure:  # noqa: BLE001  it may be reached again; how long is the call's own time
                 logger.debug("routeiq: an MCP server's stream could not be taken up again (%s)", type(failure).__name__)
-                answer = None
+                continue
             if answer is not None:
                 return answer
-            failures = 0 if place.last_event != seen else failures + 1
         return None
 
-    async def _read(self, response: Any, call_id: int, headers: Headers, place: _Place | None) -> Json | None:
+    async def _read(self, response: Any, call_id: int, headers: Headers, place: Place | None) -> Json | None:
         """Read up to the answer; None where the body ends before."""
         if not response.headers.get("content-type", "").lower().startswith(EVENTS):
             return _object(await response.aread())

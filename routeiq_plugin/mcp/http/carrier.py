@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any, Final
 
-from routeiq_plugin.errors import BackendError, BackendRefused, RouteIQError
+from routeiq_plugin.errors import AddressRefused, BackendError, BackendRefused, RouteIQError
 from routeiq_plugin.mcp.credentials import Credential
 from routeiq_plugin.mcp.http.silence import silent
 from routeiq_plugin.mcp.model import Server
@@ -74,11 +74,13 @@ class Carrier:
         told = {"timeout": {**self._client.timeout.as_dict(), "read": None}, ANSWERED: answered}
         described = {**headers, "content-type": "application/json"} if body is not None else headers
         request = self._client.build_request(
-            method, server.url, content=body, headers={**described, **credential.headers}, extensions=told
+            method, server.url, content=body, headers=_together(credential.headers, described), extensions=told
         )
         try:
             async with asyncio.timeout(seconds):
                 response = await self._sent(request, is_repeatable)
+        except AddressRefused as refused:
+            raise BackendError(refused.detail) from None  # the admin's input, not this caller's
         except RouteIQError:
             raise
         except TimeoutError:
@@ -115,6 +117,12 @@ class Carrier:
 def is_repeatable(message: Any) -> bool:
     """Tell whether it does no harm that a server gets a message twice: one that only asks, or begins a session."""
     return isinstance(message, dict) and message.get("method") in _HARMLESS
+
+
+def _together(shown: Mapping[str, str], described: Mapping[str, str]) -> dict[bytes, bytes]:
+    """Join what the server is shown of us with what describes the message, which goes first; hooks may say anything."""
+    lowered = {name.lower(): value for name, value in (*shown.items(), *described.items())}
+    return {name.encode(): value.encode() for name, value in lowered.items()}
 
 
 def passed_on(incoming: Mapping[str, str]) -> dict[str, str]:

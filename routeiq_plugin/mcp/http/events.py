@@ -67,25 +67,11 @@ async def events(pieces: AsyncIterator[bytes], most: int | None = MAX_EVENT_BYTE
 
 def message_of(event: bytes) -> Any:
     """Return what the event's data says; None for an event without data, or whose data is not JSON."""
-    data = data_of(event)
+    data = Event.read(event).data
     try:
         return json.loads(data) if data else None
     except (ValueError, RecursionError):
         return None
-
-
-def data_of(event: bytes) -> bytes:
-    """Return the event's data; empty for an event without any."""
-    return b"\n".join(_field(line) for line in _LINE.split(event) if _is_data(line))
-
-
-def id_of(event: bytes) -> str | None:
-    """Return the event's id; None for one that has none."""
-    found = None
-    for line in _LINE.split(event):
-        if line.startswith(b"id:"):
-            found = line[3:].removeprefix(b" ").decode("latin-1")
-    return found or None
 
 
 def with_message(event: bytes, message: Json) -> bytes:
@@ -100,7 +86,3 @@ def _lines(event: bytes, message: Json) -> Iterator[bytes]:
 
 def _is_data(line: bytes) -> bool:
     return line == b"data" or line.startswith(b"data:")
-
-
-def _field(line: bytes) -> bytes:
-    return line[5:].removeprefix(b" ")

@@ -11,11 +11,12 @@ from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
-from routeiq_plugin.errors import BackendError, RouteIQError
+from routeiq_plugin.errors import BackendError, BackendRefused, BackendTimeout, RouteIQError
 from routeiq_plugin.mcp.credentials import Credential
 from routeiq_plugin.mcp.failures import METHOD_NOT_FOUND
 from routeiq_plugin.mcp.http.carrier import SESSION, Carrier, is_repeatable
-from routeiq_plugin.mcp.http.events import data_of, events, id_of
+from routeiq_plugin.mcp.http.events import Event, events
+from routeiq_plugin.mcp.http.places import Place
 from routeiq_plugin.mcp.http.silence import UNBOUNDED, silent
 from routeiq_plugin.mcp.model import Server
 from routeiq_plugin.outbound import backend_error
@@ -26,8 +27,6 @@ ACCEPT: Final = "application/json, text/event-stream"
 EVENTS: Final = "text/event-stream"
 VERSION: Final = "mcp-protocol-version"
 LAST_EVENT: Final = "last-event-id"
-MOST_RESUMPTIONS: Final = 100
-"""How often one stream is taken up again where the server ended it without an answer (SEP-1699)."""
 
 _REFUSED: Final = 400
 
@@ -74,8 +73,8 @@ class Wire:
         async with self._sent(message, headers, answered) as response:
             _require_session(response, headers)
             found = None
-            async with aclosing(_messages(response, _Patience(self._seconds))) as messages:
-                async for _, said in messages:
+            async with aclosing(_messages(response, _Patience(self._seconds), Place())) as messages:
+                async for said in messages:
                     if is_answer(said):
                         found = said
                         answered.set()
@@ -96,27 +95,26 @@ class Wire:
             SessionLost: the server has forgotten the session that `headers` name.
             BackendError: the server, or the way to it, failed.
         """
-        last_event, asked_id = None, message["id"]
+        place, asked_id = Place(), message["id"]
         patience, answered = _Patience(None if message["method"] in UNBOUNDED else self._seconds), asyncio.Event()
         async with self._sent(message, headers, answered) as response:
             _require_session(response, headers)
-            async with aclosing(_messages(response, patience, asked_id)) as messages:
-                async for event_id, said in messages:
-                    last_event = event_id or last_event
+            async with aclosing(_messages(response, patience, place, asked_id)) as messages:
+                async for said in messages:
                     patience.heard(said)
                     if _answers(said, asked_id):
                         answered.set()
-                    if said:
                         yield said
-                    if _answers(said, asked_id):
                         return
+                    yield said
             if response.status_code >= _REFUSED:
                 raise BackendError(f"the MCP server answered with HTTP status {response.status_code}")
-        if last_event is not None and SESSION in headers:
-            async with aclosing(self._resumed(headers, last_event, asked_id, patience)) as rest:
+        if SESSION in headers:
+            async with aclosing(self._resumed(headers, place, asked_id, patience)) as rest:
                 async for said in rest:
                     yield said
-            return
+                    if _answers(said, asked_id):
+                        return
         raise BackendError("the MCP server ended the stream without a result")
 
     @asynccontextmanager
@@ -138,7 +136,7 @@ class Wire:
         params = {"requestId": request_id, "reason": "the client waits no more"}
         try:
             await self.tell({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}, headers)
-        except BackendError as failure:
+        except RouteIQError as failure:
             logger.debug("routeiq: an MCP server could not be told to stop (%s)", failure)
 
     async def end(self, headers: Headers) -> None:
@@ -148,28 +146,27 @@ class Wire:
                 "DELETE", self.server, self._credential, headers, None, seconds=self._seconds
             )
             await response.aclose()
-        except BackendError as failure:
+        except RouteIQError as failure:
             logger.debug("routeiq: an MCP server did not hear that its session ends (%s)", failure)
 
     async def _resumed(
-        self, headers: Headers, last_event: str, asked_id: Any, patience: _Patience
+        self, headers: Headers, place: Place, asked_id: Any, patience: _Patience
     ) -> AsyncGenerator[Json, None]:
-        for _ in range(MOST_RESUMPTIONS):
-            seen = last_event
-            async with self._got({**headers, LAST_EVENT: last_event}) as response:
-                if response.status_code >= _REFUSED or not _is_stream(response):
-                    break
-                async with aclosing(_messages(response, patience)) as messages:
-                    async for event_id, said in messages:
-                        last_event = event_id or last_event
-                        patience.heard(said)
-                        if said:
+        while (last_event := await place.again()) is not None:
+            try:
+                async with self._got({**headers, LAST_EVENT: last_event}) as response:
+                    if response.status_code >= _REFUSED or not _is_stream(response):
+                        continue
+                    async with aclosing(_messages(response, patience, place)) as messages:
+                        async for said in messages:
+                            patience.heard(said)
                             yield said
-                        if _answers(said, asked_id):
-                            return
-            if last_event == seen:
-                break
-        raise BackendError("the MCP server ended the stream without a result")
+                            if _answers(said, asked_id):
+                                return
+            except (BackendTimeout, BackendRefused, Malformed):
+                raise
+            except BackendError as failure:
+                logger.debug("routeiq: an MCP server's stream could not be taken up again (%s)", failure)
 
     @asynccontextmanager
     async def _sent(self, message: Json, headers: Headers, answered: asyncio.Event) -> AsyncIterator[Any]:
@@ -232,10 +229,9 @@ def is_answer(message: Any) -> bool:
 
 
 async def _spoken(response: Any) -> AsyncGenerator[Json, None]:
-    async with aclosing(_messages(response, _Patience(None))) as messages:
-        async for _, said in messages:
-            if said:
-                yield said
+    async with aclosing(_messages(response, _Patience(None), Place())) as messages:
+        async for said in messages:
+            yield said
 
 
 def read(data: bytes) -> Json | None:
@@ -299,9 +295,9 @@ def _answers(message: Json, asked_id: Any) -> bool:
 
 
 async def _messages(
-    response: Any, patience: _Patience, asked_id: Any = None
-) -> AsyncGenerator[tuple[str | None, Json], None]:
-    """Yield the messages of a body with the ids of their events; an event without one is told as an empty one.
+    response: Any, patience: _Patience, place: Place, asked_id: Any = None
+) -> AsyncGenerator[Json, None]:
+    """Yield the messages of a body, and note how far it was read.
 
     A body that is one answer answers what was asked, whatever id it has: servers that refuse a request early give none.
     """
@@ -315,16 +311,14 @@ async def _messages(
                 return  # a page for people: the status says what there is to know
             raise Malformed from None
         if message is not None and is_answer(message):
-            yield None, message if asked_id is None else {**message, "id": asked_id}
+            yield message if asked_id is None else {**message, "id": asked_id}
         return
-    async for event in events(pieces):
+    async for raw in events(pieces):
+        event = Event.read(raw)
+        place.passed(event)
         with suppress(ValueError):  # what is no JSON is no message: some send such events to keep connections open
-            data = data_of(event)
-            if data and (message := read(data)) is not None:
-                yield id_of(event), message
-                continue
-        if (event_id := id_of(event)) is not None:
-            yield event_id, {}
+            if event.data and (message := read(event.data)) is not None:
+                yield message
 
 
 async def _pieces(response: Any) -> AsyncGenerator[bytes, None]:

@@ -17,6 +17,7 @@ from routeiq_plugin.errors import AddressRefused, BackendError
 from routeiq_plugin.mcp import posts, requests, upstream
 from routeiq_plugin.mcp.credentials import Credential
 from routeiq_plugin.mcp.failures import ServerRefused
+from routeiq_plugin.mcp.http import places
 from routeiq_plugin.mcp.http.events import Event, events
 from routeiq_plugin.mcp.model import Server
 from routeiq_plugin.mcp.sessions import Sessions
@@ -293,7 +294,7 @@ async def test_how_large_an_answer_may_be_is_the_operators_to_say(server: Script
 async def test_a_stream_that_the_server_ends_is_taken_up_again(
     monkeypatch: pytest.MonkeyPatch, with_sessions: Scripted, way: str
 ) -> None:
-    monkeypatch.setattr(posts, "RETRY_SECONDS", 60.0)  # what the server says counts
+    monkeypatch.setattr(places, "RETRY_SECONDS", 60.0)  # what the server says counts
     asked: list[Any] = []
 
     def answer(exchange: Exchange) -> None:
@@ -333,7 +334,7 @@ async def test_a_stream_that_brings_nothing_more_is_given_up(with_sessions: Scri
     async with pool() as sessions:
         with pytest.raises(BackendError, match="without a result"):
             await sessions.call(described(with_sessions), GATEWAY, CALL)
-    assert len([each for each in with_sessions.seen if each.headers.get("last-event-id")]) == posts.MOST_FAILURES
+    assert len([each for each in with_sessions.seen if each.headers.get("last-event-id")]) == places.MOST_FAILURES
 
 
 async def test_without_sessions_a_stream_that_ends_is_over(server: Scripted) -> None:

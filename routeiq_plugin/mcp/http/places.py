@@ -1,0 +1,37 @@
+"""How far a stream of events was read, and whether to take it up again where its server ended it (SEP-1699)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from routeiq_plugin.mcp.http.events import Event
+
+RETRY_SECONDS: Final = 1.0
+"""How long to wait where the server does not say."""
+MOST_FAILURES: Final = 3
+"""How often in a row a stream is taken up again for nothing."""
+
+
+class Place:
+    """A place in one stream; how long it is read in all is for others to say."""
+
+    def __init__(self) -> None:
+        self.last_event: str | None = None
+        self._retry_seconds = RETRY_SECONDS
+        self._tried: str | None = None
+        self._failures = 0
+
+    def passed(self, event: Event) -> None:
+        """Note an event that was read."""
+        self.last_event = event.id or self.last_event
+        self._retry_seconds = self._retry_seconds if event.retry_seconds is None else event.retry_seconds
+
+    async def again(self) -> str | None:
+        """Wait as the server wants, and return the event to go on after; None where there is none, or no use in it."""
+        self._failures = self._failures + 1 if self.last_event == self._tried else 0
+        if self.last_event is None or self._failures >= MOST_FAILURES:
+            return None
+        await asyncio.sleep(self._retry_seconds)
+        self._tried = self.last_event
+        return self.last_event
