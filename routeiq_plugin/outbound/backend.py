@@ -7,9 +7,11 @@ socket goes to the vetted address, so a name that changes between check and use 
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import anyio
 
@@ -22,6 +24,8 @@ IDLE_SECONDS: Final = 30.0
 """How long an unused connection is kept; also how long a changed DNS record may go unnoticed on a quiet one."""
 CONNECT_SECONDS: Final = 10.0
 """Longest wait for name, TCP and TLS, and for a place in the pool; less when the timeout is."""
+MOST_HELD: Final = 64 * 1024
+"""Bytes of a request that wait for the rest of it."""
 STAGGER_SECONDS: Final = 0.25
 """Head start of an address over the next one (RFC 8305 section 5, Connection Attempt Delay)."""
 
@@ -32,6 +36,79 @@ class Closable(Protocol):
     async def aclose(self) -> None:
         """Close."""
         ...
+
+
+class Stream(Closable, Protocol):
+    """A connection as the pools of either stack use it."""
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
+        """Read some bytes."""
+        ...
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
+        """Write all of them."""
+        ...
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109
+    ) -> Stream:
+        """Return the connection under TLS."""
+        ...
+
+    def get_extra_info(self, info: str) -> Any:
+        """Tell about the socket."""
+        ...
+
+
+class Gathering:
+    """A connection that sends a request in one piece, which the pools write as head, body and end.
+
+    Each piece costs two turns of the event loop here, and the second one its server a turn of its own.
+    """
+
+    def __init__(self, stream: Stream, write_failed: type[Exception]) -> None:
+        """`write_failed` is what the stack raises where a connection takes nothing any more."""
+        self._stream = stream
+        self._write_failed = write_failed
+        self._held = bytearray()
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
+        """Hold back until there is much, or the answer is waited for."""
+        self._held += buffer
+        if len(self._held) >= MOST_HELD:
+            await self._send(timeout)
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
+        """Send what is held, then read; a server may answer a request that it does not take to its end."""
+        with suppress(self._write_failed):
+            await self._send(timeout)
+        return await self._stream.read(max_bytes, timeout)
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109
+    ) -> Gathering:
+        """Go on under TLS."""
+        return Gathering(await self._stream.start_tls(ssl_context, server_hostname, timeout), self._write_failed)
+
+    async def aclose(self) -> None:
+        """Close; what was held is dropped."""
+        await self._stream.aclose()
+
+    def get_extra_info(self, info: str) -> Any:
+        """Tell about the socket."""
+        return self._stream.get_extra_info(info)
+
+    async def _send(self, seconds: float | None) -> None:
+        if self._held:
+            held = bytes(self._held)
+            self._held.clear()
+            await self._stream.write(held, seconds)
 
 
 StreamT = TypeVar("StreamT", bound=Closable)

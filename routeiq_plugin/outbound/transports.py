@@ -13,7 +13,7 @@ import httpcore
 import httpx
 
 from routeiq_plugin.errors import BackendTimeout, Unavailable
-from routeiq_plugin.outbound.backend import IDLE_SECONDS, MAX_CONNECTIONS, MAX_IDLE, Failures, connect
+from routeiq_plugin.outbound.backend import IDLE_SECONDS, MAX_CONNECTIONS, MAX_IDLE, Failures, Gathering, connect
 from routeiq_plugin.outbound.bodies import Body, Limits, request_headers
 from routeiq_plugin.outbound.guard import Guard
 from routeiq_plugin.outbound.tls import TlsSource
@@ -63,7 +63,8 @@ class PinnedBackend(httpcore.AsyncNetworkBackend):
         def dial(address: str) -> Awaitable[httpcore.AsyncNetworkStream]:
             return self._inner.connect_tcp(address, port, None, local_address, socket_options)
 
-        return await connect(self._guard, host, port, dial, self._failures, seconds=timeout)
+        stream = await connect(self._guard, host, port, dial, self._failures, seconds=timeout)
+        return cast("httpcore.AsyncNetworkStream", Gathering(stream, httpcore.WriteError))
 
     async def connect_unix_socket(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import re
+import ssl
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ import pytest
 
 from routeiq_plugin.errors import AddressRefused
 from routeiq_plugin.outbound import transports, transports2
-from routeiq_plugin.outbound.backend import Failures, connect, first_connected
+from routeiq_plugin.outbound.backend import MOST_HELD, Failures, Gathering, connect, first_connected
 from routeiq_plugin.outbound.guard import Guard
 
 from .servers import Names
@@ -116,3 +117,77 @@ def test_httpx2_is_not_imported_until_asked_for() -> None:
     code = "import sys, routeiq_plugin.outbound; print([m for m in ('httpx2', 'httpcore2') if m in sys.modules])"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"
+
+
+class Recorded:
+    """A connection that notes what is done with it."""
+
+    def __init__(self, failure: Exception | None = None) -> None:
+        self.done: list[object] = []
+        self._failure = failure
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
+        self.done.append("read")
+        return b"answer"
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
+        self.done.append(buffer)
+        if self._failure is not None:
+            raise self._failure
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109
+    ) -> Recorded:
+        self.done.append(server_hostname)
+        return self
+
+    async def aclose(self) -> None:
+        self.done.append("closed")
+
+    def get_extra_info(self, info: str) -> object:
+        return info
+
+
+async def test_a_request_goes_out_in_one_piece() -> None:
+    inner = Recorded()
+    stream = Gathering(inner, httpcore.WriteError)
+    for piece in (b"head ", b"body", b""):
+        await stream.write(piece)
+    assert inner.done == []
+    assert await stream.read(10) == b"answer"
+    await stream.read(10)
+    await stream.write(b"never waited for")
+    await stream.aclose()
+    assert inner.done == [b"head body", "read", "read", "closed"]
+    assert stream.get_extra_info("is_readable") == "is_readable"
+
+
+async def test_much_of_a_request_is_not_held_back() -> None:
+    inner = Recorded()
+    stream = Gathering(inner, httpcore.WriteError)
+    await stream.write(b"head")
+    await stream.write(b"x" * MOST_HELD)
+    assert inner.done == [b"head" + b"x" * MOST_HELD]
+
+
+async def test_what_a_server_answers_early_is_read() -> None:
+    stream = Gathering(Recorded(httpcore.WriteError()), httpcore.WriteError)
+    await stream.write(b"head")
+    assert await stream.read(10) == b"answer"
+    await stream.write(b"more")
+    stalled = Gathering(Recorded(httpcore.WriteTimeout()), httpcore.WriteError)
+    await stalled.write(b"head")
+    with pytest.raises(httpcore.WriteTimeout):
+        await stalled.read(10)
+
+
+async def test_under_tls_it_is_the_same() -> None:
+    inner = Recorded()
+    secure = await Gathering(inner, httpcore.WriteError).start_tls(ssl.create_default_context(), "server.example")
+    await secure.write(b"head")
+    assert inner.done == ["server.example"]
+    await secure.read(10)
+    assert inner.done == ["server.example", b"head", "read"]
