@@ -68,6 +68,7 @@ class AnsweringTransport(httpx2.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send; raises for other methods than POST, what the other transport raises."""
+        await request.aread()  # one that follows a redirect is not read yet
         for name, value in (added.get() or {}).items():
             request.headers[name] = value
         if request.method != "POST" or _method(request) == LISTEN:

@@ -74,17 +74,22 @@ class Gathering:
         self._stream = stream
         self._write_failed = write_failed
         self._held = bytearray()
+        self._seconds: float | None = None
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
         """Hold back until there is much, or the answer is waited for."""
+        self._seconds = timeout
+        if not self._held and len(buffer) >= MOST_HELD:
+            await self._stream.write(buffer, timeout)
+            return
         self._held += buffer
         if len(self._held) >= MOST_HELD:
-            await self._send(timeout)
+            await self._send()
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
         """Send what is held, then read; a server may answer a request that it does not take to its end."""
         with suppress(self._write_failed):
-            await self._send(timeout)
+            await self._send()
         return await self._stream.read(max_bytes, timeout)
 
     async def start_tls(
@@ -101,14 +106,18 @@ class Gathering:
         await self._stream.aclose()
 
     def get_extra_info(self, info: str) -> Any:
-        """Tell about the socket."""
-        return self._stream.get_extra_info(info)
+        """Tell about the socket; a pool drops a connection that is readable before anything was asked.
 
-    async def _send(self, seconds: float | None) -> None:
+        What is still held then was answered unsent: by what a server had sent too much of, and with it each answer to
+        come would be to the request before.
+        """
+        return True if info == "is_readable" and self._held else self._stream.get_extra_info(info)
+
+    async def _send(self) -> None:
         if self._held:
             held = bytes(self._held)
             self._held.clear()
-            await self._stream.write(held, seconds)
+            await self._stream.write(held, self._seconds)
 
 
 StreamT = TypeVar("StreamT", bound=Closable)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlmodel import col, delete, select, update
 
-from routeiq_plugin.errors import CannotOpen
+from routeiq_plugin.errors import CannotOpen, Unavailable
 from routeiq_plugin.store.engine import Database
 from routeiq_plugin.store.sealing import Sealer, open_mapping, seal_mapping
 from routeiq_plugin.store.tables import McpRelayRow
@@ -27,7 +28,7 @@ SESSION_LIFETIME: Final = timedelta(hours=24)
 UNUSED_LIFETIME: Final = timedelta(hours=1)
 """After that long one is forgotten that was only begun."""
 LETTER_LIFETIME: Final = timedelta(minutes=10)
-_RENEWED_AFTER: Final = timedelta(hours=1)
+_RENEWED_AFTER: Final = timedelta(minutes=10)
 
 Json = dict[str, Any]
 
@@ -54,15 +55,16 @@ class RelayStore:
     async def begin(self, session: StoredSession, owner: str, now: datetime, *, most: int) -> None:
         """Store a new session of an owner's; of more than `most` those are forgotten that were not used for longest."""
         row = self._row(session.name, SESSIONS, session.state, now + UNUSED_LIFETIME)
-        row.owner = owner
+        row.owner, row.used_at = owner, now
         others = select(McpRelayRow.entry_id).where(
             col(McpRelayRow.owner) == owner, col(McpRelayRow.entry_id) != row.entry_id
         )
         async with self._database.tally() as opened:
             opened.add(row)
-            surplus = (await opened.exec(others.order_by(col(McpRelayRow.expires_at).desc()).offset(most - 1))).all()
+            surplus = (await opened.exec(others.order_by(col(McpRelayRow.used_at).desc()).offset(most - 1))).all()
         for each in surplus:
-            await self._forget(each)
+            with suppress(Unavailable):  # the session is there; what is too many goes with the next one
+                await self._forget(each)
 
     async def session(self, name: str, now: datetime) -> StoredSession | None:
         """Return a session that has neither ended nor expired; raises `CannotOpen` for one of another key."""
@@ -71,7 +73,7 @@ class RelayStore:
         if row is None or row.kind != SESSIONS or row.expires_at <= now:
             return None
         if row.expires_at - now < SESSION_LIFETIME - _RENEWED_AFTER:
-            await self._renew(row.entry_id, now + SESSION_LIFETIME)
+            await self._renew(row.entry_id, now)
         return StoredSession(name, self._opened(row), row.version)
 
     async def replace(self, session: StoredSession, state: Mapping[str, Any], now: datetime) -> bool:
@@ -85,6 +87,7 @@ class RelayStore:
                 sealed_with=self._sealer.key_id,
                 version=session.version + 1,
                 expires_at=now + SESSION_LIFETIME,
+                used_at=now,
             )
         )
         async with self._database.write() as unit:
@@ -139,10 +142,10 @@ class RelayStore:
             done = await opened.exec(delete(McpRelayRow).where(col(McpRelayRow.expires_at) <= now))
             return int(done.rowcount)
 
-    async def _renew(self, row_id: str, until: datetime) -> None:
+    async def _renew(self, row_id: str, now: datetime) -> None:
         async with self._database.tally() as opened:
-            renewed = update(McpRelayRow).where(col(McpRelayRow.entry_id) == row_id).values(expires_at=until)
-            await opened.exec(renewed)
+            renewed = update(McpRelayRow).where(col(McpRelayRow.entry_id) == row_id)
+            await opened.exec(renewed.values(expires_at=now + SESSION_LIFETIME, used_at=now))
 
     def _row(self, name: str, kind: str, content: Mapping[str, Any], expires_at: datetime) -> McpRelayRow:
         sealed = seal_mapping(self._sealer, content)

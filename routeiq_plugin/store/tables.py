@@ -275,7 +275,7 @@ class McpRelayRow(Table, table=True):
     """What workers tell each other of a client on an MCP endpoint: its session, or a letter to a request of it."""
 
     __tablename__ = "routeiq_mcp_relay"
-    __table_args__ = (Index("ix_routeiq_mcp_relay_owner", "owner", "expires_at"),)
+    __table_args__ = (Index("ix_routeiq_mcp_relay_owner", "owner", "used_at"),)
 
     entry_id: str = Field(sa_column=Column(String, primary_key=True))
     """SHA-256 of the secret that names it."""
@@ -287,6 +287,8 @@ class McpRelayRow(Table, table=True):
     expires_at: datetime = Field(sa_column=Column(UtcDateTime, nullable=False, index=True))
     owner: str | None = Field(default=None, sa_column=Column(String))
     """Whose session it is; a letter is nobody's."""
+    used_at: datetime | None = Field(default=None, sa_column=Column(UtcDateTime))
+    """When a session was used last, to ten minutes."""
 
 
 class OAuthFlowRow(Table, table=True):

@@ -48,9 +48,9 @@ class Exchange(BaseHTTPRequestHandler):
         self._read(self.rfile.read(int(self.headers["content-length"])))
         is_modern = self.headers.get("mcp-protocol-version") == _VERSION
         if is_modern != (self.server.generation == STATELESS):
-            self.server.script.get("refusal", _refuse)(self)
+            self.server.script.get("refusal", refuse)(self)
             return
-        self.server.script.get(self.message.get("method", "answer"), _usual)(self)
+        self.server.script.get(self.message.get("method", "answer"), usual)(self)
 
     def do_GET(self) -> None:
         """Have nothing to say, unless there is a script for it."""
@@ -142,7 +142,8 @@ def scripted(generation: str) -> Iterator[Scripted]:
         yield running
 
 
-def _refuse(exchange: Exchange) -> None:
+def refuse(exchange: Exchange) -> None:
+    """Refuse the other generation."""
     exchange.answer(status=400, error={"code": -32600, "message": "Bad Request: Unsupported protocol version"})
 
 
@@ -150,7 +151,8 @@ def _no_stream(exchange: Exchange) -> None:
     exchange.nothing(405)
 
 
-def _usual(exchange: Exchange) -> None:
+def usual(exchange: Exchange) -> None:
+    """Answer as any server would."""
     message, generation = exchange.message, exchange.server.generation
     if "id" not in message or "method" not in message:
         exchange.nothing(202)

@@ -159,10 +159,11 @@ async def test_a_request_goes_out_in_one_piece() -> None:
     assert inner.done == []
     assert await stream.read(10) == b"answer"
     await stream.read(10)
+    assert stream.get_extra_info("is_readable") == "is_readable"
     await stream.write(b"never waited for")
+    assert stream.get_extra_info("is_readable") is True, "a pool drops it"
     await stream.aclose()
     assert inner.done == [b"head body", "read", "read", "closed"]
-    assert stream.get_extra_info("is_readable") == "is_readable"
 
 
 async def test_much_of_a_request_is_not_held_back() -> None:

@@ -25,6 +25,34 @@ EVENTS = {"Content-Type": "text/event-stream; charset=utf-8"}
 LOCAL = Names({"agent.test": [["127.0.0.1"]]})
 
 
+async def test_what_a_server_sends_too_much_of_is_not_everybodys_answer(stack: Stack) -> None:
+    """One answer may be lost on it: what it had sent beforehand."""
+    served: list[asyncio.Task[None]] = []
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        served.append(asyncio.ensure_future(serve(reader, writer)))
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                name = (await reader.readuntil(b"\r\n\r\n")).split(b" ")[1].decode()
+                said = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(name), name.encode())
+                writer.write(said * (2 if name == "/first" else 1))
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            writer.close()
+            await writer.wait_closed()
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with stack.opened(LOCAL, f"agent.test:{port}") as client:
+        names = ("first", "second", "third", "fourth")
+        got = [(await client.get(f"http://agent.test:{port}/{name}")).text for name in names]
+    await asyncio.gather(*served)
+    server.close()
+    assert got[2:] == ["/third", "/fourth"]
+
+
 @pytest.fixture
 async def canary() -> AsyncIterator[Server]:
     async with serving(answer()) as server:

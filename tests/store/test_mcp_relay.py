@@ -61,17 +61,24 @@ async def test_a_session_that_is_used_lives_on_and_another_is_forgotten(store: R
 
 async def test_of_too_many_sessions_of_one_those_are_forgotten_that_were_unused_for_longest(store: RelayStore) -> None:
     await store.begin(StoredSession("of another", {}), "another", NOW, most=3)
-    for minutes, name in enumerate(("used", "first", "second", "third", "fourth")):
-        now = NOW + timedelta(minutes=minutes)
-        await store.begin(StoredSession(name, {}), OWNER, now, most=3)
-        assert await _is_kept(store, name), "the newest always is"
-        if name == "used":
-            assert await store.session(name, now + UNUSED_LIFETIME / 2)
+    used_again = NOW + timedelta(hours=2)
+    for minutes, name in enumerate(("busy", "quiet")):
+        await store.begin(StoredSession(name, {}), OWNER, NOW + timedelta(minutes=minutes), most=3)
+        assert await store.session(name, NOW + timedelta(minutes=20))
+    assert await store.session("busy", used_again)
+    for minutes, name in enumerate(("first", "second")):  # neither is used before the other begins
+        await store.begin(StoredSession(name, {}), OWNER, used_again + timedelta(minutes=minutes), most=3)
+    assert await _kept(store) == ["of another", "busy", "first", "second"]
 
-    kept = [
-        name for name in ("of another", "used", "first", "second", "third", "fourth") if await _is_kept(store, name)
-    ]
-    assert kept == ["of another", "used", "third", "fourth"]
+    later = used_again + timedelta(minutes=30)
+    assert await store.session("busy", later)
+    await store.begin(StoredSession("third", {}), OWNER, later, most=3)
+    assert await _kept(store) == ["of another", "busy", "second", "third"]
+
+
+async def _kept(store: RelayStore) -> list[str]:
+    names = ("of another", "busy", "quiet", "first", "second", "third")
+    return [name for name in names if await _is_kept(store, name)]
 
 
 async def _is_kept(store: RelayStore, name: str) -> bool:

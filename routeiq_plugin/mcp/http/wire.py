@@ -6,12 +6,12 @@ import asyncio
 import json
 import logging
 import math
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TypeVar
 
-from routeiq_plugin.errors import BackendError, BackendRefused, BackendTimeout, RouteIQError
+from routeiq_plugin.errors import BackendError, BackendRefused, BackendResponseTooLarge, BackendTimeout, RouteIQError
 from routeiq_plugin.mcp.credentials import Credential
 from routeiq_plugin.mcp.failures import METHOD_NOT_FOUND
 from routeiq_plugin.mcp.http.carrier import SESSION, Carrier, is_repeatable
@@ -32,6 +32,7 @@ _REFUSED: Final = 400
 
 Json = dict[str, Any]
 Headers = Mapping[str, str]
+T = TypeVar("T")
 
 
 class Malformed(BackendError):
@@ -123,7 +124,7 @@ class Wire:
 
         None where it says nothing by itself. Raises `SessionLost`, and `BackendError` where it cannot be reached.
         """
-        async with self._got(headers) as response:
+        async with self._got(headers, None) as response:
             _require_session(response, headers)
             if response.status_code >= _REFUSED or not _is_stream(response):
                 yield None
@@ -152,18 +153,19 @@ class Wire:
     async def _resumed(
         self, headers: Headers, place: Place, asked_id: Any, patience: _Patience
     ) -> AsyncGenerator[Json, None]:
-        while (last_event := await place.again()) is not None:
+        while (last_event := await patience.until(place.again())) is not None:
             try:
-                async with self._got({**headers, LAST_EVENT: last_event}) as response:
+                async with self._got({**headers, LAST_EVENT: last_event}, patience.limit) as response:
                     if response.status_code >= _REFUSED or not _is_stream(response):
                         continue
+                    place.resumed()
                     async with aclosing(_messages(response, patience, place)) as messages:
                         async for said in messages:
                             patience.heard(said)
                             yield said
                             if _answers(said, asked_id):
                                 return
-            except (BackendTimeout, BackendRefused, Malformed):
+            except (BackendTimeout, BackendRefused, BackendResponseTooLarge, Malformed):
                 raise
             except BackendError as failure:
                 logger.debug("routeiq: an MCP server's stream could not be taken up again (%s)", failure)
@@ -189,10 +191,10 @@ class Wire:
             await response.aclose()
 
     @asynccontextmanager
-    async def _got(self, headers: Headers) -> AsyncIterator[Any]:
+    async def _got(self, headers: Headers, seconds: float | None) -> AsyncIterator[Any]:
         sent = {"accept": EVENTS, **headers}
         response = await self._carrier.send(
-            "GET", self.server, self._credential, sent, None, seconds=None, is_repeatable=True
+            "GET", self.server, self._credential, sent, None, seconds=seconds, is_repeatable=True
         )
         try:
             yield response
@@ -210,16 +212,21 @@ class _Patience:
     def heard(self, message: Json) -> None:
         self.is_asked = "method" in message and "id" in message
 
+    @property
+    def limit(self) -> float | None:
+        return None if self.is_asked else self.seconds
+
+    async def until(self, something: Awaitable[T]) -> T:
+        """Wait for something; raises `BackendTimeout`."""
+        try:
+            async with asyncio.timeout(self.limit):
+                return await something
+        except TimeoutError:
+            raise silent(self.seconds) from None
+
     async def over(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """Yield the pieces as they come; raises `BackendTimeout`."""
-        while True:
-            try:
-                async with asyncio.timeout(None if self.is_asked else self.seconds):
-                    piece = await anext(pieces, None)
-            except TimeoutError:
-                raise silent(self.seconds) from None
-            if piece is None:
-                return
+        while (piece := await self.until(anext(pieces, None))) is not None:
             yield piece
 
 

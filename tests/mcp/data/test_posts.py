@@ -26,7 +26,7 @@ from routeiq_plugin.outbound import Clients, Guard
 from routeiq_plugin.outbound.headers import added
 from routeiq_plugin.settings import OutboundSettings
 from tests.mcp.conformance.reference.generations import SESSIONS, STATELESS
-from tests.mcp.scripted import SESSION, Exchange, Scripted, scripted
+from tests.mcp.scripted import SESSION, Exchange, Say, Scripted, refuse, scripted, usual
 
 pytestmark = pytest.mark.requirement("MCP-20")
 
@@ -225,13 +225,77 @@ def _answers(running: Scripted) -> list[Mapping[str, Any]]:
     return [each.message for each in running.seen if each.method == "POST" and "method" not in each.message]
 
 
+async def test_a_server_that_asks_and_asks_is_answered_one_by_one_and_not_without_end(with_sessions: Scripted) -> None:
+    is_over = threading.Event()
+
+    def answer(exchange: Exchange) -> None:
+        exchange.stream()
+        for number in range(500):
+            exchange.event({"jsonrpc": "2.0", "id": number, "method": "ping"})
+        exchange.event({"jsonrpc": "2.0", "id": exchange.message["id"], "result": OK})
+
+    def never(exchange: Exchange) -> None:
+        is_over.wait(SECONDS)
+        exchange.nothing(202)
+
+    with_sessions.script |= {"tools/call": answer, "answer": never}
+    async with pool() as sessions:
+        await sessions.call(described(with_sessions), GATEWAY, CALL)
+        while not _answers(with_sessions):  # noqa: ASYNC110  another thread
+            await asyncio.sleep(0.01)
+        words = [task for task in asyncio.all_tasks() if task.get_name() == posts.WORD]
+        assert len(words) == 1
+        assert len(_answers(with_sessions)) == 1
+        is_over.set()
+        await asyncio.wait(words)
+    assert 1 < len(_answers(with_sessions)) <= posts.MOST_REPLIES + 1
+
+
+@pytest.mark.parametrize("id_", [None, "1000000000", 7])
+async def test_an_answer_on_a_calls_own_stream_is_its_answer(server: Scripted, id_: Any) -> None:
+    def answer(exchange: Exchange) -> None:
+        exchange.stream()
+        exchange.event({"jsonrpc": "2.0", "id": id_, "result": _result(server)})
+
+    server.script["tools/call"] = answer
+    async with pool() as sessions:
+        assert text_of(await sessions.call(described(server), GATEWAY, CALL)) == "ok"
+
+
+async def test_a_server_that_leads_on_is_followed_on_its_own_host(server: Scripted) -> None:
+    """As servers do that are mounted at `/mcp/`."""
+
+    def led_on(say: Say) -> Say:
+        def answer(exchange: Exchange) -> None:
+            if exchange.path == "/mcp":
+                exchange.body(b"", 307, location=f"{server.url}/")
+            else:
+                say(exchange)
+
+        return answer
+
+    said = {name: led_on(usual) for name in ("server/discover", "initialize", "notifications/initialized")}
+    server.script |= {**said, "tools/call": led_on(server.script["tools/call"]), "refusal": led_on(refuse)}
+    async with pool() as sessions:
+        for _ in range(2):
+            assert text_of(await sessions.call(described(server), GATEWAY, CALL)) == "ok"
+    assert len(told(server, "tools/call")) == 2, "one request a call"
+
+
 async def test_only_messages_are_messages(server: Scripted) -> None:
     def answer(exchange: Exchange) -> None:
         exchange.stream()
         wrong = json.dumps({"jsonrpc": "2.0", "id": exchange.message["id"], "result": {"content": "wrong"}})
         exchange.wfile.write(b"event: progress\ndata: " + wrong.encode() + b"\n\n")
-        for noise in (b": keep\n\n", b"data: ping\n\n", b"data: []\n\n", b'data: {"id": 1}\n\n'):
-            exchange.wfile.write(noise)
+        for noise in (
+            b": keep",
+            b"data: ping",
+            b"data: []",
+            b'data: {"id": 1}',
+            b'data: {"method": []}',
+            b"data: \xff",
+        ):
+            exchange.wfile.write(noise + b"\n\n")
         exchange.event({"jsonrpc": "2.0", "id": exchange.message["id"], "result": _result(server)})
 
     server.script["tools/call"] = answer
@@ -257,6 +321,26 @@ async def test_what_is_no_answer_is_told_in_plain_words(server: Scripted, answer
     server.script["tools/call"] = stream
     async with pool() as sessions:
         with pytest.raises(BackendError, match="not what the protocol says"):
+            await sessions.call(described(server), GATEWAY, CALL)
+
+
+@pytest.mark.parametrize("text", ['"\\ud800"', "[" * 300 + "]" * 300])
+@pytest.mark.parametrize("is_stream", [True, False])
+async def test_what_no_answer_of_ours_could_repeat_is_no_answer(
+    server: Scripted, text: str, *, is_stream: bool
+) -> None:
+    def answer(exchange: Exchange) -> None:
+        start = json.dumps({"jsonrpc": "2.0", "id": exchange.message["id"], "result": _result(server)})
+        said = (start[:-2] + f', "structuredContent": {{"x": {text}}}}}}}').encode()
+        if is_stream:
+            exchange.stream()
+            exchange.event(said)
+        else:
+            exchange.body(said)
+
+    server.script["tools/call"] = answer
+    async with pool() as sessions:
+        with pytest.raises(BackendError):
             await sessions.call(described(server), GATEWAY, CALL)
 
 
