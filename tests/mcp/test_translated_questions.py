@@ -64,6 +64,27 @@ def client(asking: Relayed) -> Iterator[httpx.Client]:
         yield opened
 
 
+def test_a_server_that_does_not_hear_the_answer_to_its_ping_goes_on(relaying: Proxy) -> None:
+    is_over = threading.Event()
+
+    def call(exchange: Exchange) -> None:
+        exchange.stream()
+        exchange.event({"jsonrpc": "2.0", "id": 1, "method": "ping"})
+        exchange.event({"jsonrpc": "2.0", "id": exchange.message["id"], "result": {"content": []}})
+
+    def deaf(exchange: Exchange) -> None:
+        is_over.wait(120)
+        exchange.nothing(202)
+
+    with scripted(SESSIONS) as server, relaying.client() as admin:
+        server.script |= {"tools/call": call, "answer": deaf}
+        relayed = Relayed(relaying, servers.created(admin, url=server.url, timeout=100))
+        with relaying.client(relayed.key()) as client:
+            answer = asked(client, relayed.path, "tools/call", {"name": "one", "arguments": {}}).json()
+        is_over.set()
+    assert answer["result"]["content"] == []
+
+
 def _asked(client: httpx.Client, server: Relayed, **meta: Any) -> dict[str, Any]:
     """Begin a call, and return what continues it."""
     required = asked(client, server.path, "tools/call", {"name": "one", "arguments": {}}, **meta).json()["result"]

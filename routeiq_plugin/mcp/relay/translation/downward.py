@@ -28,6 +28,8 @@ from routeiq_plugin.mcp.relay.translation.server_sessions import ServerSession, 
 from routeiq_plugin.store.sealing import Sealer
 
 LISTEN: Final = "subscriptions/listen"
+REPLY_SECONDS: Final = 5.0
+"""How long a server may take to hear the answer to what it asked; what it says next waits for that."""
 MOST_KEPT: Final = 1000
 """Notifications that wait for a client to come back; more are not kept."""
 
@@ -157,8 +159,9 @@ class Downward:
         """Answer what the client need not hear of."""
         if request.get("method") in _QUESTIONS:
             return Question(session, request)
-        with suppress(BackendError):  # what becomes of the request is told on its own stream
-            await session.wire.tell(unheard(request), session.headers)
+        with suppress(BackendError, TimeoutError):  # what becomes of the request is told on its own stream
+            async with asyncio.timeout(REPLY_SECONDS):
+                await session.wire.tell(unheard(request), session.headers)
         return None
 
     async def _continued(self, message: Json, params: Mapping[str, Any]) -> AsyncGenerator[Json, None]:
