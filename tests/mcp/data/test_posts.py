@@ -197,7 +197,10 @@ async def test_a_change_of_a_list_that_comes_in_a_call_is_heard(server: Scripted
     assert not [each for each in server.seen if "error" in each.message]
 
 
-async def test_a_question_that_nobody_hears_holds_nothing_up(with_sessions: Scripted) -> None:
+async def test_a_question_that_nobody_hears_holds_nothing_up(
+    monkeypatch: pytest.MonkeyPatch, with_sessions: Scripted
+) -> None:
+    monkeypatch.setattr(posts, "REPLY_SECONDS", 0.2)
     is_over = threading.Event()
 
     def answer(exchange: Exchange) -> None:
@@ -444,8 +447,9 @@ async def test_a_call_that_is_given_up_is_cancelled_once(with_sessions: Scripted
 
     with_sessions.script["tools/call"] = never
     async with pool() as sessions:
+        await sessions.call(described(with_sessions), GATEWAY, requests.list_tools(None))
         with pytest.raises(BackendError, match="in time"):
-            await sessions.call(described(with_sessions), GATEWAY, CALL, timeout=1)
+            await sessions.call(described(with_sessions), GATEWAY, CALL, timeout=3)
         while not told(with_sessions, "notifications/cancelled"):  # noqa: ASYNC110  another thread
             await asyncio.sleep(0.01)
         is_over.set()
