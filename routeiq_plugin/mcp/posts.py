@@ -7,7 +7,7 @@ import itertools
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing
 from contextvars import Context
 from typing import Any, Final
 
@@ -21,9 +21,10 @@ from routeiq_plugin.mcp.http.carrier import SESSION
 from routeiq_plugin.mcp.http.events import Event, events
 from routeiq_plugin.mcp.http.facts import STATELESS, Facts
 from routeiq_plugin.mcp.http.lists import CHANGES
+from routeiq_plugin.mcp.http.messages import cancelled, is_answer, is_asked, is_error, unheard
 from routeiq_plugin.mcp.http.places import Place
 from routeiq_plugin.mcp.http.stateless import enveloped, mirrored, routing_headers
-from routeiq_plugin.mcp.http.wire import ACCEPT, EVENTS, LAST_EVENT, VERSION, is_asked, unheard
+from routeiq_plugin.mcp.http.wire import ACCEPT, EVENTS, LAST_EVENT, VERSION, is_stream
 
 FIRST_ID: Final = 1_000_000_000
 """The SDK counts its own ids on the same session from nought."""
@@ -124,8 +125,7 @@ class Posts:
 
     async def _answer(self, message: Json, headers: Headers, place: Place | None) -> Json:
         """Send, and read up to the answer, wherever the server goes on with its stream."""
-        described = {"accept": ACCEPT, "content-type": "application/json", **headers}
-        async with self._client.stream("POST", self._url, content=_written(message), headers=described) as response:
+        async with self._sent(message, headers) as response:
             answer = await self._read(response, headers, place)
         if answer is None and place is not None:
             answer = await self._resumed(headers, place)
@@ -139,7 +139,7 @@ class Posts:
             try:
                 async with self._client.stream("GET", self._url, headers=described) as response:
                     _require_credential(response)
-                    if not response.is_success or not _is_stream(response):
+                    if not response.is_success or not is_stream(response):
                         continue
                     place.resumed()
                     answer = await self._read(response, headers, place)
@@ -156,7 +156,7 @@ class Posts:
 
     async def _read(self, response: Any, headers: Headers, place: Place | None) -> Json | None:
         """Read up to the answer, which is known by being one, whatever its id; None where the body ends before."""
-        if not _is_stream(response):
+        if not is_stream(response):
             return _message(await response.aread())
         async with aclosing(events(response.aiter_bytes(), None)) as stream:
             async for raw in stream:
@@ -164,17 +164,13 @@ class Posts:
                 if place is not None:
                     place.passed(event)
                 said = _message(event.data) if event.name in ("", _MESSAGE) and event.data else None
-                if said is None:
-                    continue
-                if "method" in said:
-                    self._hear(said, headers)
-                elif "result" in said or "error" in said:
+                if is_answer(said):
                     return said
+                if is_asked(said):
+                    self._hear(said, headers)
         return None
 
-    def _hear(self, said: Json, headers: Headers) -> None:
-        if not is_asked(said):
-            return
+    def _hear(self, said: Any, headers: Headers) -> None:
         if said.get("id") is None:
             if said["method"] in CHANGES:
                 self._changed(CHANGES[said["method"]])
@@ -195,20 +191,20 @@ class Posts:
                 logger.debug("routeiq: an MCP server did not take the answer to what it asked")
 
     def _cancel(self, call_id: int, headers: Headers) -> None:
-        params = {"requestId": call_id, "reason": "nobody waits for it any more"}
-        message = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}
-        task = asyncio.create_task(self._told(message, headers), name=WORD)
+        task = asyncio.create_task(self._told(cancelled(call_id), headers), name=WORD)
         self._cancelling.add(task)
         task.add_done_callback(self._cancelling.discard)
 
     async def _told(self, message: Json, headers: Headers) -> None:
-        described = {"accept": ACCEPT, "content-type": "application/json", **headers}
-        async with self._client.stream("POST", self._url, content=_written(message), headers=described):
+        async with self._sent(message, headers):
             pass
 
-
-def _is_stream(response: Any) -> bool:
-    return bool(response.headers.get("content-type", "").lower().startswith(EVENTS))
+    def _sent(self, message: Json, headers: Headers) -> AbstractAsyncContextManager[Any]:
+        described = {"accept": ACCEPT, "content-type": "application/json", **headers}
+        sent: AbstractAsyncContextManager[Any] = self._client.stream(
+            "POST", self._url, content=_written(message), headers=described
+        )
+        return sent
 
 
 def _require_credential(response: Any) -> None:
@@ -234,6 +230,6 @@ def _result(answer: Json) -> Json:
     error, result = answer.get("error"), answer.get("result")
     if error is None and isinstance(result, dict):
         return {"resultType": "complete", **result}
-    if not isinstance(error, dict) or type(error.get("code")) is not int or not isinstance(error.get("message"), str):
+    if not is_error(error):
         raise BackendError("the backend's answer is not what the protocol says it must be")
     raise MCPError(error["code"], error["message"], error.get("data"))

@@ -91,12 +91,7 @@ class Upstream:
 
     @classmethod
     def http(
-        cls,
-        clients: Clients,
-        server: Server,
-        headers: Mapping[str, str],
-        seconds: float,
-        changed: Changed,
+        cls, clients: Clients, server: Server, headers: Mapping[str, str], seconds: float, changed: Changed
     ) -> Self:
         """Begin a session over streamable HTTP."""
         client = clients.session_client(headers, seconds=seconds)

@@ -22,13 +22,13 @@ class Place:
     """
 
     def __init__(self) -> None:
-        self.last_event: str | None = None
+        self._last_event: str | None = None
         self._retry_seconds = RETRY_SECONDS
         self._failures = 0
 
     def passed(self, event: Event) -> None:
         """Note an event that was read."""
-        self.last_event = event.id or self.last_event
+        self._last_event = event.id or self._last_event
         self._retry_seconds = self._retry_seconds if event.retry_seconds is None else event.retry_seconds
 
     def resumed(self) -> None:
@@ -37,8 +37,8 @@ class Place:
 
     async def again(self) -> str | None:
         """Wait as the server wants, and return the event to go on after; None where there is none, or no use in it."""
-        if self.last_event is None or self._failures >= MOST_FAILURES:
+        if self._last_event is None or self._failures >= MOST_FAILURES:
             return None
         await asyncio.sleep(max(LEAST_SECONDS, self._retry_seconds))
         self._failures += 1
-        return self.last_event
+        return self._last_event

@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import math
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, Final, TypeVar
 
 from routeiq_plugin.errors import BackendError, BackendRefused, BackendResponseTooLarge, BackendTimeout, RouteIQError
 from routeiq_plugin.mcp.credentials import Credential
-from routeiq_plugin.mcp.failures import METHOD_NOT_FOUND
 from routeiq_plugin.mcp.http.carrier import SESSION, Carrier, is_repeatable
 from routeiq_plugin.mcp.http.events import Event, events
+from routeiq_plugin.mcp.http.messages import Malformed, cancelled, is_answer, read
 from routeiq_plugin.mcp.http.places import Place
 from routeiq_plugin.mcp.http.silence import UNBOUNDED, silent
 from routeiq_plugin.mcp.model import Server
@@ -33,13 +32,6 @@ _REFUSED: Final = 400
 Json = dict[str, Any]
 Headers = Mapping[str, str]
 T = TypeVar("T")
-
-
-class Malformed(BackendError):
-    """The server says something that it must not."""
-
-    def __init__(self) -> None:
-        super().__init__("the MCP server's answer is not what the protocol says it must be")
 
 
 class SessionLost(BackendError):
@@ -111,7 +103,7 @@ class Wire:
             if response.status_code >= _REFUSED:
                 raise BackendError(f"the MCP server answered with HTTP status {response.status_code}")
         if SESSION in headers:
-            async with aclosing(self._resumed(headers, place, asked_id, patience)) as rest:
+            async with aclosing(self._resumed(headers, place, patience)) as rest:
                 async for said in rest:
                     yield said
                     if _answers(said, asked_id):
@@ -126,7 +118,7 @@ class Wire:
         """
         async with self._got(headers, None) as response:
             _require_session(response, headers)
-            if response.status_code >= _REFUSED or not _is_stream(response):
+            if response.status_code >= _REFUSED or not is_stream(response):
                 yield None
                 return
             async with aclosing(_spoken(response)) as messages:
@@ -134,9 +126,8 @@ class Wire:
 
     async def cancel(self, request_id: Any, headers: Headers) -> None:
         """Tell a server with sessions that nobody waits for an answer any more: that a client is gone says nothing."""
-        params = {"requestId": request_id, "reason": "the client waits no more"}
         try:
-            await self.tell({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}, headers)
+            await self.tell(cancelled(request_id), headers)
         except RouteIQError as failure:
             logger.debug("routeiq: an MCP server could not be told to stop (%s)", failure)
 
@@ -150,21 +141,17 @@ class Wire:
         except RouteIQError as failure:
             logger.debug("routeiq: an MCP server did not hear that its session ends (%s)", failure)
 
-    async def _resumed(
-        self, headers: Headers, place: Place, asked_id: Any, patience: _Patience
-    ) -> AsyncGenerator[Json, None]:
+    async def _resumed(self, headers: Headers, place: Place, patience: _Patience) -> AsyncGenerator[Json, None]:
         while (last_event := await patience.until(place.again())) is not None:
             try:
                 async with self._got({**headers, LAST_EVENT: last_event}, patience.limit) as response:
-                    if response.status_code >= _REFUSED or not _is_stream(response):
+                    if response.status_code >= _REFUSED or not is_stream(response):
                         continue
                     place.resumed()
                     async with aclosing(_messages(response, patience, place)) as messages:
                         async for said in messages:
                             patience.heard(said)
                             yield said
-                            if _answers(said, asked_id):
-                                return
             except (BackendTimeout, BackendRefused, BackendResponseTooLarge, Malformed):
                 raise
             except BackendError as failure:
@@ -230,71 +217,10 @@ class _Patience:
             yield piece
 
 
-def is_answer(message: Any) -> bool:
-    """Tell an answer from requests and notifications."""
-    return isinstance(message, dict) and "method" not in message and ("result" in message or "error" in message)
-
-
 async def _spoken(response: Any) -> AsyncGenerator[Json, None]:
     async with aclosing(_messages(response, _Patience(None), Place())) as messages:
         async for said in messages:
             yield said
-
-
-def read(data: bytes) -> Json | None:
-    """Read what a server says; None for what is no message that anybody could do anything with.
-
-    Raises `ValueError` for what is no JSON, and `Malformed` for an answer that is none, or that no answer could repeat.
-    """
-    try:
-        message = json.loads(data, parse_constant=_refused_number, parse_float=_finite)
-    except RecursionError:
-        raise Malformed from None
-    if not isinstance(message, dict):
-        return None
-    if "method" in message:
-        return _asked(message) if is_asked(message) else None
-    return _sound(message) if "result" in message or "error" in message else None
-
-
-def unheard(request: Json) -> Json:
-    """Return the answer to what a server asks where nobody is there to be asked; a ping is answered."""
-    answer: Json = {"jsonrpc": "2.0", "id": request["id"]}
-    if request["method"] == "ping":
-        return {**answer, "result": {}}
-    return {**answer, "error": {"code": METHOD_NOT_FOUND, "message": "Method not found"}}
-
-
-def _asked(message: Json) -> Json:
-    """Take the id from what has none: some servers write it down as null."""
-    return {name: value for name, value in message.items() if name != "id"} if message.get("id") is None else message
-
-
-def is_asked(message: Any) -> bool:
-    """Tell whether something has the shape of a request or notification."""
-    if not isinstance(message, dict) or not isinstance(message.get("method"), str):
-        return False
-    params = message.get("params")
-    return params is None or (isinstance(params, dict) and isinstance(params.get("_meta"), dict | None))
-
-
-def _sound(answer: Json) -> Json:
-    """Require the shape of an answer; servers that send `"error": null` beside a result mean the result."""
-    error = answer.get("error")
-    if error is None and isinstance(answer.get("result"), dict):
-        return {name: value for name, value in answer.items() if name != "error"}
-    if not isinstance(error, dict) or type(error.get("code")) is not int or not isinstance(error.get("message"), str):
-        raise Malformed
-    return answer
-
-
-def _finite(digits: str) -> float:
-    number = float(digits)
-    return number if math.isfinite(number) else _refused_number(digits)
-
-
-def _refused_number(_digits: str) -> NoReturn:
-    raise Malformed
 
 
 def _answers(message: Json, asked_id: Any) -> bool:
@@ -309,7 +235,7 @@ async def _messages(
     A body that is one answer answers what was asked, whatever id it has: servers that refuse a request early give none.
     """
     pieces = patience.over(_pieces(response))
-    if not _is_stream(response):
+    if not is_stream(response):
         body = b"".join([piece async for piece in pieces])
         try:
             message = read(body) if body else None
@@ -338,7 +264,8 @@ async def _pieces(response: Any) -> AsyncGenerator[bytes, None]:
         raise backend_error(broken) from broken
 
 
-def _is_stream(response: Any) -> bool:
+def is_stream(response: Any) -> bool:
+    """Tell whether a response is a stream of events."""
     kind: str = response.headers.get("content-type", "")
     return kind.partition(";")[0].strip().lower() == EVENTS
 

@@ -26,8 +26,9 @@ from routeiq_plugin.mcp.credentials import Credential
 from routeiq_plugin.mcp.data_routes import PATH
 from routeiq_plugin.mcp.http.carrier import PARAMETERS, SESSION, Carrier, is_repeatable, passed_on
 from routeiq_plugin.mcp.http.events import events, message_of, with_message
+from routeiq_plugin.mcp.http.messages import is_answer
 from routeiq_plugin.mcp.http.silence import UNBOUNDED, Questions, Silence, silent
-from routeiq_plugin.mcp.http.wire import EVENTS, LAST_EVENT, VERSION, is_answer
+from routeiq_plugin.mcp.http.wire import EVENTS, LAST_EVENT, VERSION
 from routeiq_plugin.mcp.model import Server
 from routeiq_plugin.mcp.offers import Asked
 from routeiq_plugin.mcp.plane import DataPlane

@@ -14,7 +14,8 @@ from starlette.responses import JSONResponse, Response
 
 from routeiq_plugin.errors import HeaderMismatch, NotFound, RouteIQError, wire
 from routeiq_plugin.mcp.failures import ServerRefused
-from routeiq_plugin.mcp.http.wire import EVENTS, is_answer
+from routeiq_plugin.mcp.http.messages import is_answer
+from routeiq_plugin.mcp.http.wire import EVENTS
 from routeiq_plugin.mcp.relay.answers import Relayed
 from routeiq_plugin.mcp.relay.governance import Rule
 from routeiq_plugin.mcp.relay.streams import Cancelled

@@ -27,6 +27,7 @@ from routeiq_plugin.outbound.headers import added
 from routeiq_plugin.settings import OutboundSettings
 from tests.mcp.conformance.reference.generations import SESSIONS, STATELESS
 from tests.mcp.scripted import SESSION, Exchange, Say, Scripted, refuse, scripted, usual
+from tests.support.processes import wait_until
 
 pytestmark = pytest.mark.requirement("MCP-20")
 
@@ -81,6 +82,21 @@ def called(running: Scripted) -> Mapping[str, str]:
     return [each.headers for each in running.seen if each.message.get("method") == "tools/call"][-1]
 
 
+async def happened(condition: Callable[[], Any]) -> None:
+    """Wait for what the server's threads do."""
+    await asyncio.to_thread(wait_until, lambda: bool(condition()), SECONDS, "what the server hears")
+
+
+def deaf(is_over: threading.Event) -> Say:
+    """Take a message, and say so only when all is over."""
+
+    def take(exchange: Exchange) -> None:
+        is_over.wait(SECONDS)
+        exchange.nothing(202)
+
+    return take
+
+
 def text_of(result: Any) -> str:
     """What a tool said first."""
     return str(result.content[0].text)
@@ -103,8 +119,7 @@ async def test_no_call_comes_before_the_server_was_told_that_all_is_ready(with_s
     with_sessions.script["notifications/initialized"] = ready
     async with pool() as sessions:
         calls = asyncio.gather(*(sessions.call(described(with_sessions), GATEWAY, CALL) for _ in range(3)))
-        while not told(with_sessions, "notifications/initialized"):  # noqa: ASYNC110  another thread
-            await asyncio.sleep(0.01)
+        await happened(lambda: told(with_sessions, "notifications/initialized"))
         for _ in range(20):
             await asyncio.sleep(0.01)
             assert not told(with_sessions, "tools/call")
@@ -209,15 +224,10 @@ async def test_a_question_that_nobody_hears_holds_nothing_up(
         exchange.event({"jsonrpc": "2.0", "id": 8, "method": "roots/list"})
         exchange.event({"jsonrpc": "2.0", "id": exchange.message["id"], "result": OK})
 
-    def never(exchange: Exchange) -> None:
-        is_over.wait(SECONDS)
-        exchange.nothing(202)
-
-    with_sessions.script |= {"tools/call": answer, "answer": never}
+    with_sessions.script |= {"tools/call": answer, "answer": deaf(is_over)}
     async with pool() as sessions:
         await sessions.call(described(with_sessions), GATEWAY, CALL)
-        while len(_answers(with_sessions)) < 2:  # noqa: ASYNC110  another thread
-            await asyncio.sleep(0.01)
+        await happened(lambda: len(_answers(with_sessions)) == 2)
         is_over.set()
     by_id = {each["id"]: each for each in _answers(with_sessions)}
     assert by_id[7]["result"] == {}
@@ -237,15 +247,10 @@ async def test_a_server_that_asks_and_asks_is_answered_one_by_one_and_not_withou
             exchange.event({"jsonrpc": "2.0", "id": number, "method": "ping"})
         exchange.event({"jsonrpc": "2.0", "id": exchange.message["id"], "result": OK})
 
-    def never(exchange: Exchange) -> None:
-        is_over.wait(SECONDS)
-        exchange.nothing(202)
-
-    with_sessions.script |= {"tools/call": answer, "answer": never}
+    with_sessions.script |= {"tools/call": answer, "answer": deaf(is_over)}
     async with pool() as sessions:
         await sessions.call(described(with_sessions), GATEWAY, CALL)
-        while not _answers(with_sessions):  # noqa: ASYNC110  another thread
-            await asyncio.sleep(0.01)
+        await happened(lambda: _answers(with_sessions))
         words = [task for task in asyncio.all_tasks() if task.get_name() == posts.WORD]
         assert len(words) == 1
         assert len(_answers(with_sessions)) == 1
@@ -450,8 +455,7 @@ async def test_a_call_that_is_given_up_is_cancelled_once(with_sessions: Scripted
         await sessions.call(described(with_sessions), GATEWAY, requests.list_tools(None))
         with pytest.raises(BackendError, match="in time"):
             await sessions.call(described(with_sessions), GATEWAY, CALL, timeout=3)
-        while not told(with_sessions, "notifications/cancelled"):  # noqa: ASYNC110  another thread
-            await asyncio.sleep(0.01)
+        await happened(lambda: told(with_sessions, "notifications/cancelled"))
         is_over.set()
     (cancelled,) = told(with_sessions, "notifications/cancelled")
     (call,) = told(with_sessions, "tools/call")
@@ -463,17 +467,12 @@ async def test_the_pool_closes_whatever_a_server_does(monkeypatch: pytest.Monkey
     monkeypatch.setattr(upstream, "CLOSE_SECONDS", 0.2)
     is_over = threading.Event()
 
-    def never(exchange: Exchange) -> None:
-        is_over.wait(SECONDS)
-        exchange.nothing(202)
-
-    with_sessions.script |= {"tools/call": never, "notifications/cancelled": never}
+    with_sessions.script |= {"tools/call": deaf(is_over), "notifications/cancelled": deaf(is_over)}
     before = asyncio.all_tasks()
     async with pool() as sessions:
         await sessions.call(described(with_sessions), GATEWAY, requests.list_tools(None))
         calling = asyncio.create_task(sessions.call(described(with_sessions), GATEWAY, CALL))
-        while not told(with_sessions, "tools/call"):  # noqa: ASYNC110  another thread
-            await asyncio.sleep(0.01)
+        await happened(lambda: told(with_sessions, "tools/call"))
         await sessions.aclose()
         with pytest.raises(BackendError, match="lost"):
             await calling
@@ -493,8 +492,7 @@ async def test_a_server_that_was_deleted_ends_with_the_pool(with_sessions: Scrip
     with_sessions.script["tools/call"] = never
     async with pool() as sessions:
         calling = asyncio.create_task(sessions.call(described(with_sessions), GATEWAY, CALL))
-        while not told(with_sessions, "tools/call"):  # noqa: ASYNC110  another thread
-            await asyncio.sleep(0.01)
+        await happened(lambda: told(with_sessions, "tools/call"))
         await sessions.forget("x")
         await sessions.aclose()
         with pytest.raises(BackendError, match="lost"):

@@ -11,8 +11,9 @@ from typing import Any
 from routeiq_plugin.errors import BackendError, BackendRefused, BackendTimeout
 from routeiq_plugin.mcp.http.carrier import PARAMETERS, Carrier
 from routeiq_plugin.mcp.http.lists import CHANGES
+from routeiq_plugin.mcp.http.messages import is_answer
 from routeiq_plugin.mcp.http.stateless import routing_headers
-from routeiq_plugin.mcp.http.wire import SessionLost, Wire, is_answer
+from routeiq_plugin.mcp.http.wire import SessionLost, Wire
 from routeiq_plugin.mcp.model import Server
 from routeiq_plugin.mcp.plane import DataPlane
 from routeiq_plugin.mcp.relay.aggregate import links

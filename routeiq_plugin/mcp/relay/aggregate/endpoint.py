@@ -20,7 +20,8 @@ from routeiq_plugin.mcp.data_routes import PATH
 from routeiq_plugin.mcp.failures import METHOD_NOT_FOUND, ServerRefused
 from routeiq_plugin.mcp.http.carrier import SESSION
 from routeiq_plugin.mcp.http.facts import Facts
-from routeiq_plugin.mcp.http.wire import VERSION, SessionLost, is_answer
+from routeiq_plugin.mcp.http.messages import is_answer
+from routeiq_plugin.mcp.http.wire import VERSION, SessionLost
 from routeiq_plugin.mcp.plane import DataPlane
 from routeiq_plugin.mcp.relay.aggregate import introduction, links
 from routeiq_plugin.mcp.relay.aggregate.bells import Bell

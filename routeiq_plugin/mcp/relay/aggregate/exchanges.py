@@ -8,8 +8,8 @@ from contextlib import aclosing, suppress
 from typing import Any, Final
 
 from routeiq_plugin.errors import LoginRequired, NotFound
+from routeiq_plugin.mcp.http.messages import is_answer
 from routeiq_plugin.mcp.http.stateless import mirrored
-from routeiq_plugin.mcp.http.wire import is_answer
 from routeiq_plugin.mcp.plane import DataPlane
 from routeiq_plugin.mcp.relay.aggregate import links
 from routeiq_plugin.mcp.relay.aggregate.conversations import Conversations

@@ -11,8 +11,9 @@ from typing import Any, Final
 
 from routeiq_plugin.errors import NotFound, RouteIQError
 from routeiq_plugin.mcp.http import lists
+from routeiq_plugin.mcp.http.messages import is_answer
 from routeiq_plugin.mcp.http.stateless import enveloped, routing_headers
-from routeiq_plugin.mcp.http.wire import Wire, is_answer
+from routeiq_plugin.mcp.http.wire import Wire
 from routeiq_plugin.mcp.model import Server
 from routeiq_plugin.mcp.relay.aggregate import links
 from routeiq_plugin.mcp.relay.aggregate.confluence import Confluence, Source

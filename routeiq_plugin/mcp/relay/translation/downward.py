@@ -17,7 +17,8 @@ from routeiq_plugin.errors import BackendError, BackendTimeout, CannotOpen, Inva
 from routeiq_plugin.mcp.http.carrier import PARAMETERS
 from routeiq_plugin.mcp.http.facts import LEVELS, Facts
 from routeiq_plugin.mcp.http.lists import CHANGES, KINDS
-from routeiq_plugin.mcp.http.wire import SessionLost, Wire, is_answer, unheard
+from routeiq_plugin.mcp.http.messages import is_answer, unheard
+from routeiq_plugin.mcp.http.wire import SessionLost, Wire
 from routeiq_plugin.mcp.relay.client_sessions import MOST_SUBSCRIPTIONS
 from routeiq_plugin.mcp.relay.conversation import Headers
 from routeiq_plugin.mcp.relay.mailbox import Mailbox

@@ -23,7 +23,7 @@ from routeiq_plugin.mcp.http.facts import (
     Facts,
     without_sessions,
 )
-from routeiq_plugin.mcp.http.wire import Malformed
+from routeiq_plugin.mcp.http.messages import Malformed
 
 COMPLETE: Final = "complete"
 INPUT_REQUIRED: Final = "input_required"

@@ -11,8 +11,9 @@ from typing import Any, Final
 from routeiq_plugin.errors import BackendError, Conflict, NotFound, Unavailable
 from routeiq_plugin.mcp.http.facts import LEVELS, STATELESS, Facts
 from routeiq_plugin.mcp.http.lists import KINDS, changed
+from routeiq_plugin.mcp.http.messages import Malformed, is_answer, is_asked
 from routeiq_plugin.mcp.http.stateless import enveloped, routing_headers
-from routeiq_plugin.mcp.http.wire import Malformed, Wire, is_answer, is_asked
+from routeiq_plugin.mcp.http.wire import Wire
 from routeiq_plugin.mcp.relay.client_sessions import ClientSession, ClientSessions
 from routeiq_plugin.mcp.relay.conversation import Headers
 from routeiq_plugin.mcp.relay.streams import until
