@@ -48,9 +48,9 @@ def unheard(request: Json) -> Json:
     return {**answer, "error": {"code": METHOD_NOT_FOUND, "message": "Method not found"}}
 
 
-def cancelled(request_id: Any) -> Json:
+def cancelled(request_id: Any, reason: str = "the client waits no more") -> Json:
     """Return what tells a server with sessions that nobody waits for an answer any more."""
-    params = {"requestId": request_id, "reason": "the client waits no more"}
+    params = {"requestId": request_id, "reason": reason}
     return {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}
 
 

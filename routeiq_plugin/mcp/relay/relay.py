@@ -26,7 +26,7 @@ from routeiq_plugin.mcp.credentials import Credential
 from routeiq_plugin.mcp.data_routes import PATH
 from routeiq_plugin.mcp.http.carrier import PARAMETERS, SESSION, Carrier, is_repeatable, passed_on
 from routeiq_plugin.mcp.http.events import events, message_of, with_message
-from routeiq_plugin.mcp.http.messages import is_answer
+from routeiq_plugin.mcp.http.messages import cancelled, is_answer
 from routeiq_plugin.mcp.http.silence import UNBOUNDED, Questions, Silence, silent
 from routeiq_plugin.mcp.http.wire import EVENTS, LAST_EVENT, VERSION
 from routeiq_plugin.mcp.model import Server
@@ -174,8 +174,7 @@ class Relay:
         telling.add_done_callback(self._farewells.discard)
 
     async def _tell(self, server: Server, credential: Credential, headers: dict[str, str], asked_id: Any) -> None:
-        params = {"requestId": asked_id, "reason": "the server was silent for too long"}
-        told = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}
+        told = cancelled(asked_id, "the server was silent for too long")
         kept = {name: value for name, value in headers.items() if name in _OF_THE_SESSION}
         try:
             response = await self._carrier.send(
