@@ -282,6 +282,8 @@ def test_a_reload_while_the_store_is_away_tells_what_was_done(two_workers: Reloa
         assert [error["strategy"] for error in told["errors"]] == ["learned"]
         assert told["errors"][0]["error"].startswith("The other workers were not told: ")
         assert artifacts(shared) <= {third.id, fourth.id}
+        until(lambda: following(shared) == {False}, "both workers have noticed")
+    # The one that is told of nothing, since it follows again only after a pause, must look by itself.
     until(lambda: shared.client.post("/router/reload").json()["status"] == "success", "the store is there again")
     until(lambda: artifacts(shared) == {fourth.id}, "both workers have the fourth")
 
@@ -297,6 +299,15 @@ def learning(shared: Reloading, path: Path, name: str) -> Manifest:
     )
     everywhere(shared, applied["generation"])
     return trained
+
+
+def following(shared: Reloading) -> set[bool]:
+    """Ask on new connections whether the workers hear of each other."""
+    found = set()
+    for _ in range(10):
+        with shared.proxy.client() as client:
+            found.add(bool(client.get("/router/info").raise_for_status().json()["database"]["followed"]))
+    return found
 
 
 def artifacts(shared: Reloading) -> set[str]:

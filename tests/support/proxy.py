@@ -295,6 +295,8 @@ def _environment(workdir: Path, extra: Mapping[str, str]) -> dict[str, str]:
         "HOME": str(workdir),
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",
         "OTEL_SDK_DISABLED": "true",
+        # uvicorn closes a connection that is idle for 5 s, on a busy machine just as a test sends its next request
+        "KEEPALIVE_TIMEOUT": "120",
         # uvicorn kills a worker that takes 5 s to answer, which on a busy machine is every one that is still starting
         "TIMEOUT_WORKER_HEALTHCHECK": "120",
     }
