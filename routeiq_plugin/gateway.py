@@ -297,8 +297,7 @@ class Gateway:
     def _follow_strategies(self, news: Sequence[Change] | Resync) -> None:
         """Load again what some worker was asked to; in the background, the feed goes on."""
         if isinstance(news, Resync):
-            # Whoever asked while this worker did not follow is not heard of; at the start all was just loaded.
-            named = {EVERY} if self._loaded.is_set() else set()
+            named = {EVERY}  # whoever asked while this worker did not follow is not heard of
         else:
             named = {change.object_id for change in news if change.kind == STRATEGIES}
         for name in {EVERY} if EVERY in named else named:

@@ -15,6 +15,9 @@ from tests.support.threaded import serving
 SECRET: Final = "/internal-" + secrets.token_hex(6)
 """Below which everything lives: no answer of the gateway may hold it."""
 
+ONE_TASK: Final = "task-" + secrets.token_hex(6)
+"""The task of the way `one-task`."""
+
 HAND_OVER_SECONDS: Final = 30.0
 """How long a test waits for another thread before it fails."""
 
@@ -180,6 +183,16 @@ def good(to: _Handler, call: Call) -> None:
         to.answer(json.dumps(_reply(call)).encode(), Set_Cookie="session=of-the-first-caller; Path=/")
 
 
+def one_task(to: _Handler, call: Call) -> None:
+    """Answer everybody with the same task."""
+    task = {"id": ONE_TASK, "contextId": f"{ONE_TASK}-context", "status": {"state": "TASK_STATE_COMPLETED"}}
+    answer = {**_reply(call), "result": {"task": task}}
+    if _is_stream(call):
+        to.stream(_event(answer))
+    else:
+        to.answer(json.dumps(answer).encode())
+
+
 def own_error(to: _Handler, call: Call) -> None:
     info = {
         "@type": "type.googleapis.com/google.rpc.ErrorInfo",
@@ -260,6 +273,7 @@ HTML: Final = b"<html><body>It works on 127.0.0.1!</body></html>"
 WAYS: Final[Mapping[str, Way]] = {
     "good": good,
     "own-error": own_error,
+    "one-task": one_task,
     "http-500": lambda to, call: to.answer(_told(to), status=500, kind="text/plain"),
     "http-401": lambda to, call: to.answer(b'{"error": "no key for 127.0.0.1"}', status=401),
     "http-404": lambda to, call: to.answer(HTML, status=404, kind="text/html"),

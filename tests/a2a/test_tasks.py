@@ -13,6 +13,7 @@ import pytest
 
 from tests.a2a import webhooks
 from tests.a2a.calls import VERSION, Registered, Wire, answers, error_of, message, registered, request, sending
+from tests.a2a.scripted import ONE_TASK, Scripted
 from tests.conftest import BackendOf, ProxyFactory
 from tests.support.backends import Version
 from tests.support.proxy import Proxy
@@ -210,6 +211,22 @@ def test_a_streamed_task_is_owned_before_its_first_event_is_read(
             assert ours.call("tasks/get", {"id": task_id}).json()["result"]["id"] == task_id
             assert error_of(theirs.call("tasks/get", {"id": task_id}))["code"] == NOT_FOUND
         assert ours.call("tasks/get", {"id": task_id}).json()["result"]["id"] == task_id
+
+
+@pytest.mark.parametrize("wire", ["0.3", "1.0"])
+@pytest.mark.parametrize("stream", [False, True], ids=["send", "stream"])
+def test_an_agent_that_gives_two_callers_one_task_shows_it_to_the_first(
+    reachable: Proxy, script: Scripted, wire: Wire, *, stream: bool
+) -> None:
+    with registered(reachable, script.card("one-task")) as agent, ExitStack() as stack:
+        tenants = Tenants(reachable, agent, stack)
+        ours, theirs = tenants(), tenants()
+        for _ in range(2):
+            first = theirs.client.post(agent.url, json=sending("hello", wire, stream=stream))
+            assert ONE_TASK in first.text
+            second = ours.client.post(agent.url, json=sending("hello", wire, stream=stream))
+            assert error_of(second)["code"] == NOT_FOUND
+            assert ONE_TASK not in second.text
 
 
 def test_a_team_shares_and_so_do_the_keys_of_one_user(tenant: Tenants) -> None:
