@@ -7,6 +7,7 @@ import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
+from weakref import WeakValueDictionary
 
 from routeiq_plugin.a2a import cards
 from routeiq_plugin.a2a.breaker import Breaker, Trial
@@ -81,7 +82,7 @@ class Backends:
         self._breaker = breaker
         self._tasks = tasks
         self._connections: dict[str, Connection] = {}
-        self._opening: dict[str, asyncio.Lock] = {}
+        self._opening: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def connection(self, agent: Agent) -> Connection:
         """Return the agent's connection.
@@ -95,12 +96,12 @@ class Backends:
         known = self._fresh(agent.agent_id, fingerprint)
         if known is not None:
             return known
-        async with self._opening.setdefault(agent.agent_id, asyncio.Lock()):
+        lock = self._opening.setdefault(agent.agent_id, asyncio.Lock())
+        async with lock:
             known = self._fresh(agent.agent_id, fingerprint)
             if known is None:
                 known = await self._open(agent, fingerprint)
                 self._keep(agent.agent_id, known)
-        self._opening.pop(agent.agent_id, None)
         return known
 
     def forget(self, agent_id: str) -> None:

@@ -30,6 +30,9 @@ RELAYED: Final = ("streaming", PUSH, "extendedAgentCard")
 """Capabilities of a backend that the gateway passes on; of others its clients learn nothing."""
 
 _LINKS: Final = ("documentationUrl", "iconUrl")
+_PROVIDERS_PROSE: Final = frozenset({"organization"})
+_SKILLS_PROSE: Final = frozenset({"id", "name", "description", "tags", "examples"})
+"""What is written for people, which is the admin's own word."""
 
 _VERSION: Final = re.compile(r"^(\d+\.\d+)(?:\.\d+(?:-[0-9A-Za-z.-]+)?(?:\+[0-9A-Za-z.-]+)?)?$")
 _SHOWN_KEYS: Final = frozenset(
@@ -109,7 +112,7 @@ def as_registered(card: Mapping[str, Any], agent_id: str, stored: Mapping[str, A
 
 def _is_gateway(interface: Any, agent_id: str) -> bool:
     url = interface.get("url") if isinstance(interface, Mapping) else None
-    return isinstance(url, str) and urlsplit(url).path.rstrip("/").endswith(f"/a2a/{agent_id}")
+    return isinstance(url, str) and path_of(url).rstrip("/").endswith(f"/a2a/{agent_id}")
 
 
 def pinned(stated: str, registered: str) -> str:
@@ -118,12 +121,23 @@ def pinned(stated: str, registered: str) -> str:
     Backends advertise what they believe their address to be, often `http://0.0.0.0:9999/`, sometimes somebody
     else's; only the path of such an interface is taken over.
     """
-    here, there = urlsplit(registered), urlsplit(stated)
+    try:
+        here, there = urlsplit(registered), urlsplit(stated)
+    except ValueError:
+        return registered
     if (here.scheme, here.netloc) == (there.scheme, there.netloc):
         return stated
     if there.path in ("", "/"):
         return registered
     return urlunsplit((here.scheme, here.netloc, there.path, there.query, ""))
+
+
+def path_of(url: str) -> str:
+    """Return the path of a URL; what is none has none, and the guard says so."""
+    try:
+        return urlsplit(url).path
+    except ValueError:
+        return ""
 
 
 def hosts(found: Iterable[tuple[str, str]]) -> frozenset[str]:
@@ -156,7 +170,7 @@ def shown(
     version = protocol_version(card) or DEFAULT_VERSION
     kept = {key: value for key, value in card.items() if key in _SHOWN_KEYS and value is not None}
     for link in _LINKS:
-        if _host(str(kept.get(link, ""))) in hidden:
+        if _mentions(kept.get(link), hidden):
             del kept[link]
     return {
         **kept,
@@ -164,7 +178,7 @@ def shown(
         "protocolVersion": version,
         "version": card.get("version") or "1.0.0",
         "capabilities": capabilities(card, hidden),
-        "skills": card.get("skills") or [dict(skill) for skill in _DEFAULT_SKILLS],
+        "skills": _skills(card.get("skills"), hidden) or [dict(skill) for skill in _DEFAULT_SKILLS],
         "defaultInputModes": card.get("defaultInputModes") or ["text"],
         "defaultOutputModes": card.get("defaultOutputModes") or ["text"],
         "provider": _provider(card.get("provider"), provider_url, hidden),
@@ -179,9 +193,21 @@ def _provider(stated: Any, provider_url: str, hidden: Collection[str]) -> Any:
     """Keep who made the agent; where they live only if that is not where the backend is."""
     if not stated:
         return {"organization": "LiteLLM Proxy", "url": provider_url}
-    if isinstance(stated, Mapping) and _host(str(stated.get("url", ""))) in hidden:
-        return {**stated, "url": provider_url}
-    return stated
+    if not isinstance(stated, Mapping):
+        return stated
+    kept = _without(stated, hidden, _PROVIDERS_PROSE)
+    return {**kept, "url": provider_url} if "url" in stated and "url" not in kept else kept
+
+
+def _skills(stated: Any, hidden: Collection[str]) -> Any:
+    """Keep what skills say of themselves; what they say beside that, only if it does not name the backend."""
+    if not hidden or not isinstance(stated, list):
+        return stated
+    return [_without(each, hidden, _SKILLS_PROSE) if isinstance(each, Mapping) else each for each in stated]
+
+
+def _without(stated: Mapping[str, Any], hidden: Collection[str], prose: Collection[str]) -> Card:
+    return {name: value for name, value in stated.items() if name in prose or not _mentions(value, hidden)}
 
 
 def says_streaming(card: Mapping[str, Any]) -> bool:
@@ -206,7 +232,7 @@ def _list(value: Any) -> list[Any]:
 
 
 def _mentions(value: Any, hidden: Collection[str]) -> bool:
-    text = json.dumps(value).lower()
+    text = json.dumps(value, ensure_ascii=False).lower()
     return any(host in text for host in hidden)
 
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import urlsplit, urlunsplit
+from weakref import WeakValueDictionary
 
 from routeiq_plugin.a2a import cards
 from routeiq_plugin.a2a.headers import outbound
 from routeiq_plugin.a2a.model import Agent
 from routeiq_plugin.a2a.signatures import SignatureRefused, Verifier
-from routeiq_plugin.errors import AddressRefused, BackendError, BackendResponseTooLarge, RouteIQError
+from routeiq_plugin.errors import AddressRefused, BackendError, BackendResponseTooLarge, MalformedBody, RouteIQError
+from routeiq_plugin.host.requests import json_body
 from routeiq_plugin.outbound import Guard, backend_error
 
 if TYPE_CHECKING:
@@ -136,9 +137,9 @@ def _conditions(known: OwnCard | None) -> Mapping[str, str]:
 
 def _document(body: bytes) -> dict[str, Any]:
     try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
-        raise BackendError("what came is not JSON") from None
+        document = json_body(body)
+    except MalformedBody:
+        raise BackendError("what came is not JSON that can be shown again") from None
     if not isinstance(document, dict):
         raise BackendError("what came is JSON, but no agent card")
     return document
@@ -162,7 +163,7 @@ class OwnCards:
         self._clock = clock
         self._report = report
         self._known: dict[str, _Entry] = {}
-        self._reading: dict[str, asyncio.Lock] = {}
+        self._reading: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def of(self, agent: Agent) -> tuple[OwnCard | None, float]:
         """Return the backend's own card, or None where the registered one counts, and until when that is believed.
@@ -183,7 +184,6 @@ class OwnCards:
             if known is None or known.expires <= self._clock():
                 known = await self._look(agent, url, known)
                 self._keep(agent.agent_id, known)
-        self._reading.pop(agent.agent_id, None)
         return known.own, known.expires
 
     def forget(self, agent_id: str) -> None:
@@ -218,6 +218,8 @@ class OwnCards:
                     continue
             except (BackendError, AddressRefused) as failed:
                 logger.info("routeiq: agent %s: no card at %s (%s)", agent.agent_id, each, failed.detail)
+            except Exception as odd:  # noqa: BLE001  recorded; what a stranger wrote must not fail the agent's callers
+                self._report("agent card", odd)
             else:
                 return _Entry(own, agent.fingerprint, each, self._clock() + CARD_SECONDS)
             return _Entry(kept, agent.fingerprint, path if kept else None, expires)
@@ -248,7 +250,7 @@ class Discovery:
         url = given.get("url")
         if given.keys() != {"url"} or not isinstance(url, str):
             return config
-        is_card = urlsplit(url).path.endswith(".json")
+        is_card = cards.path_of(url).endswith(".json")
         base = _base(url) if is_card else url
         try:
             places = [url] if is_card else [f"{url.rstrip('/')}{path}" for path in WELL_KNOWN]

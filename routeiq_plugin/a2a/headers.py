@@ -72,12 +72,18 @@ def _addressed(agent: Agent, incoming: Mapping[str, str]) -> Iterator[tuple[str,
 
 
 def _may_pass(name: str) -> bool:
-    return name not in CREDENTIALS and _may_be_set(name)
+    return _spelled(name) not in CREDENTIALS and _may_be_set(name)
 
 
 def _may_be_set(name: str) -> bool:
     """Tell whether a caller may choose it; backends trust `X-LiteLLM-*` to be LiteLLM's own word."""
+    name = _spelled(name)
     return name not in OURS and not name.startswith(("x-litellm-", "sec-"))
+
+
+def _spelled(name: str) -> str:
+    """Read a name as a backend under CGI or WSGI does, for which `_` and `-` are one."""
+    return name.replace("_", "-")
 
 
 def _token(agent: Agent) -> Iterator[tuple[str, str]]:

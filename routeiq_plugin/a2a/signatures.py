@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import binascii
 import json
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -21,6 +21,12 @@ ALGORITHMS: Final = ("EdDSA", "ES256", "ES384", "ES512", "PS256", "PS384", "PS51
 
 MAX_KEY_SETS: Final = 4
 """How many key sets of one card are fetched."""
+
+MAX_SIGNATURES: Final = 16
+"""How many a card may bear: each is checked, and some take tens of milliseconds."""
+
+MAX_KEYS: Final = 64
+"""How many a key set may hold."""
 
 
 class SignatureRefused(BackendError):
@@ -41,6 +47,8 @@ class Verifier:
         """
         if not card.signatures:
             return
+        if len(card.signatures) > MAX_SIGNATURES:
+            raise SignatureRefused(f"the card bears more than {MAX_SIGNATURES} signatures")
         stated = list(dict.fromkeys(_key_sets(card)))
         if not stated:
             raise SignatureRefused("the card's signature names no key set (jku)")
@@ -56,15 +64,25 @@ class Verifier:
         await asyncio.to_thread(_verify, card, keys)
 
     async def _keys(self, url: str) -> Mapping[tuple[str, str | None], PyJWK]:
-        from jwt import PyJWKSet, PyJWTError
+        from jwt import PyJWTError
 
         try:
-            found = PyJWKSet.from_dict(json.loads(await self.read(url)))
-        except (ValueError, TypeError, AttributeError, PyJWTError) as unreadable:
+            found = await asyncio.to_thread(_key_set, await self.read(url))
+        except (ValueError, TypeError, AttributeError, LookupError, RecursionError, PyJWTError) as unreadable:
             raise SignatureRefused("the key set of the card's signature cannot be read") from unreadable
         except BackendError as failed:
             raise SignatureRefused(f"the key set of the card's signature: {failed.detail}") from failed
-        return {(url, key.key_id): key for key in found.keys}
+        return {(url, key.key_id): key for key in found if isinstance(key.key_id, str | None)}
+
+
+def _key_set(body: bytes) -> Sequence[PyJWK]:
+    from jwt import PyJWKSet
+
+    document = json.loads(body)
+    if len(document["keys"]) > MAX_KEYS:
+        raise ValueError(f"more than {MAX_KEYS} keys")
+    found: Sequence[PyJWK] = PyJWKSet.from_dict(document).keys
+    return found
 
 
 def _verify(card: AgentCard, keys: Mapping[tuple[str, str | None], PyJWK]) -> None:
@@ -72,14 +90,15 @@ def _verify(card: AgentCard, keys: Mapping[tuple[str, str | None], PyJWK]) -> No
     from jwt.exceptions import PyJWKSetError
 
     def key_of(kid: str | None, jku: str | None) -> PyJWK:
-        found = keys.get((jku or "", kid))
+        known = isinstance(kid, str | None) and isinstance(jku, str | None)
+        found = keys.get((jku or "", kid)) if known else None
         if found is None:
             raise PyJWKSetError("no such key")
         return found
 
     try:
         create_signature_verifier(key_of, list(ALGORITHMS))(card)
-    except SignatureVerificationError as refused:
+    except (SignatureVerificationError, RecursionError) as refused:
         raise SignatureRefused("no signature of the card is valid") from refused
 
 
@@ -96,7 +115,7 @@ def _protected(encoded: str) -> Mapping[str, Any]:
 
     try:
         header = json.loads(base64url_decode(encoded.encode()).decode())
-    except (binascii.Error, ValueError):
+    except (binascii.Error, ValueError, RecursionError):
         return {}
     return header if isinstance(header, dict) else {}
 

@@ -111,6 +111,34 @@ def test_links_to_the_backend_are_left_out_and_others_stay(proxy: Proxy, client:
         assert {name: card[name] for name in outside} == outside
 
 
+def test_no_field_but_prose_names_the_backend_however_it_is_spelled(
+    proxy: Proxy, client: httpx.Client, site: Carded
+) -> None:
+    host = site.origin.removeprefix("http://")
+    hidden = {
+        "documentationUrl": f"{host}/docs",
+        "iconUrl": f"//{host}/icon.png",
+        "provider": {"organization": "Ours", "url": f"{host}/prov", "contact": f"mail@{host}"},
+        "skills": [{"id": "s", "name": "S", "description": "D.", "tags": ["s"], "url": f"{host}/skill", "own": "kept"}],
+    }
+    with registered(proxy, site.document(url=site.url, **hidden)) as agent:
+        key = proxy.add_key(object_permission={"agents": [agent.agent_id]})
+        assert client.post(f"/v1/agents/{agent.agent_id}/make_public").status_code == 200
+        with proxy.client(key) as user:
+            read = user.get(agents.path(agent.agent_id))
+            answers = [card_of(client, agent), read, user.get("/v1/agents"), user.get("/public/agent_hub")]
+    for answer in answers:
+        assert host not in answer.text.replace(f"{proxy.base_url}/", ""), answer.text
+    assert read.json()["agent_card_params"]["skills"][0]["own"] == "kept"
+    assert read.json()["agent_card_params"]["provider"] == {"organization": "Ours", "url": proxy.base_url}
+
+
+def test_an_extension_that_names_a_host_in_its_own_script_is_left_out() -> None:
+    card = {"capabilities": {"extensions": [{"uri": "http://b\u00fccher.example/x"}, {"uri": "https://else.example/"}]}}
+    kept = cards.capabilities(card, frozenset({"b\u00fccher.example"}))
+    assert kept == {"extensions": [{"uri": "https://else.example/"}]}
+
+
 def test_extensions_are_kept_unless_they_name_the_backend(proxy: Proxy, client: httpx.Client, site: Carded) -> None:
     kept = {"uri": "https://example.com/ext/v1", "description": "An extension."}
     site.show(site.document(capabilities={"extensions": [kept, {"uri": f"{site.origin}/ext"}]}))

@@ -105,6 +105,17 @@ def test_who_may_do_what(
         pytest.param(
             {}, {"x-a2a-id-1-host": "a", "x-a2a-id-1-": "b", "x-a2a-id-1-x-litellm-user-id": "c"}, {}, id="framing"
         ),
+        pytest.param(
+            {"extra_headers": ["x-api_key"]},
+            {
+                "x-a2a-id-1-x_litellm-user-id": "a",
+                "x-a2a-id-1-x_litellm_user_id": "b",
+                "x-a2a-id-1-a2a_version": "c",
+                "x-api_key": "d",
+            },
+            {},
+            id="what CGI takes for one of ours",
+        ),
         pytest.param({"litellm_params": {"api_key": "k"}}, {}, {"Authorization": "Bearer k"}, id="token"),
         pytest.param(
             {"litellm_params": {"api_key": "k"}},
