@@ -14,14 +14,13 @@ from google.protobuf.json_format import MessageToDict
 from starlette.requests import Request
 from starlette.responses import Response
 
-from routeiq_plugin.a2a import cards, schemas
+from routeiq_plugin.a2a import cards, schemas, transports
 from routeiq_plugin.a2a.dispatch import CallContexts, Dispatcher
 from routeiq_plugin.a2a.governed import Governed
 from routeiq_plugin.a2a.model import Agent
 from routeiq_plugin.a2a.relay import Backend, Relay
 from routeiq_plugin.a2a.rest_legacy import LegacyRest
 from routeiq_plugin.a2a.services import TaskServices
-from routeiq_plugin.a2a.transports import factory
 
 _SPOKEN: Final = ("JSONRPC", "HTTP+JSON")
 
@@ -46,7 +45,7 @@ def bound(agent: Agent, card: AgentCard, http: Any, services: TaskServices) -> B
 
     def client(*, streaming: bool) -> Any:
         config = ClientConfig(httpx_client=http, streaming=streaming, supported_protocol_bindings=list(_SPOKEN))
-        return factory(config).create(card)
+        return transports.client(config, card)
 
     backend = Backend(
         agent_id=agent.agent_id,

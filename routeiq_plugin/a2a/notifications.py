@@ -39,7 +39,7 @@ def translated(body: bytes, wire: Wire) -> Notification:
         if spoken == wire:
             return Notification(json.dumps(said), _task_id(event))
         return Notification(json.dumps(_modern(event) if wire == "1.0" else _legacy(event)), _task_id(event))
-    except (ValueError, TypeError, KeyError, RecursionError, _parse_errors()):
+    except (ValueError, TypeError, KeyError, RecursionError, OverflowError, SystemError, _parse_errors()):
         raise InvalidRequest("The body is not a push notification of A2A") from None
 
 

@@ -153,7 +153,7 @@ class Relay(RequestHandler):
         tasks = [a_task(each) for each in (message.task_id, *message.reference_task_ids) if each]
         await self._services.ownership.require(agent_id, caller, tasks)
         if message.context_id:
-            await self._services.ownership.claim(agent_id, caller, [a_context(message.context_id)])
+            await self._services.ownership.claim(agent_id, caller, [a_context(message.context_id)], asked=True)
         conversation = _Conversation(agent_id, caller, self._services, task_id=message.task_id)
         if params.configuration.HasField("task_push_notification_config"):
             asked = params.configuration.task_push_notification_config

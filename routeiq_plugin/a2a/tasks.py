@@ -100,12 +100,17 @@ class TaskOwnership:
         if any(owners.get(each) != caller.owner for each in objects):
             raise NotTheirs
 
-    async def claim(self, agent_id: str, caller: TaskCaller, objects: Collection[Owned]) -> None:
-        """Record what an answer names as the caller's; raises `NotTheirs` for what is somebody else's."""
+    async def claim(
+        self, agent_id: str, caller: TaskCaller, objects: Collection[Owned], *, asked: bool = False
+    ) -> None:
+        """Record what an answer names as the caller's; raises `NotTheirs` for what is somebody else's.
+
+        What is only `asked` for has not begun: raises `Unavailable` where nobody can tell whose it is.
+        """
         now = self._now()
         new = [each for each in objects if self._must_be_written(agent_id, each, caller, now)]
         if new:
-            await self._write(agent_id, caller, new, now)
+            await self._write(agent_id, caller, new, now, asked=asked)
         if caller.sees_all:
             return
         for each in objects:
@@ -149,10 +154,14 @@ class TaskOwnership:
             return False
         return known.written is None or now - known.written > SEEN_AGAIN
 
-    async def _write(self, agent_id: str, caller: TaskCaller, new: Collection[Owned], now: datetime) -> None:
+    async def _write(
+        self, agent_id: str, caller: TaskCaller, new: Collection[Owned], now: datetime, *, asked: bool
+    ) -> None:
         try:
             holders = await self._store.claim(agent_id, caller.owner, new, now)
         except Unavailable as away:
+            if asked and any((agent_id, each) not in self._known for each in new):
+                raise
             logger.warning("routeiq: the owner of a task of agent %s is only in memory: %s", agent_id, away)
             for each in new:
                 if (agent_id, each) not in self._known:

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
-from a2a.client import ClientConfig, ClientFactory
+from a2a.client import Client, ClientConfig, ClientFactory
 from a2a.client.client import ClientCallContext
 from a2a.client.errors import A2AClientError
+from a2a.client.interceptors import AfterArgs, BeforeArgs, ClientCallInterceptor
 from a2a.client.transports.base import ClientTransport
 from a2a.client.transports.jsonrpc import JsonRpcTransport
+from a2a.client.transports.rest import RestTransport
 from a2a.compat.v0_3.jsonrpc_transport import CompatJsonRpcTransport
+from a2a.compat.v0_3.rest_transport import CompatRestTransport
 from a2a.compat.v0_3.versions import is_legacy_version
 from a2a.types.a2a_pb2 import AgentCard, StreamResponse
 from a2a.utils.constants import PROTOCOL_VERSION_CURRENT, TransportProtocol
+from a2a.utils.errors import InvalidParamsError
 
 from routeiq_plugin.a2a.refusals import Refusal, keeping
+
+_IN_PATHS: Final = ("id", "task_id")
+"""Fields of requests that HTTP+JSON writes into a path."""
+_RESERVED: Final = ("#", "%", "/", "?", "\\")
 
 
 class FaithfulTransport(JsonRpcTransport):
@@ -61,25 +69,53 @@ class FaithfulLegacyTransport(CompatJsonRpcTransport):
         super()._handle_http_error(e)
 
 
-def factory(config: ClientConfig) -> ClientFactory:
-    """Make the SDK's factory, with our JSON-RPC transports."""
+class Confined(ClientCallInterceptor):
+    """Keeps a call where its agent is: the tenant is the card's word, and an id no way to another path.
+
+    HTTP+JSON writes both into paths as they come, while what a caller may name was looked up by the id alone.
+    """
+
+    def __init__(self) -> None:
+        self.writes_paths = False
+
+    async def before(self, args: BeforeArgs) -> None:
+        """Drop the caller's tenant, in whose place the SDK puts the card's; raises `InvalidParamsError` for an id."""
+        args.input.ClearField("tenant")
+        for name in _IN_PATHS if self.writes_paths else ():
+            value = str(getattr(args.input, name, ""))
+            if value in (".", "..") or any(each in value for each in _RESERVED):
+                raise InvalidParamsError(message=f"{name}: of this agent no id has any of {' '.join(_RESERVED)}")
+
+    async def after(self, args: AfterArgs) -> None:
+        """Leave answers as they are."""
+
+
+def client(config: ClientConfig, card: AgentCard) -> Client:
+    """Make the SDK's client of a card's agent, confined, with our JSON-RPC transports."""
+    confined = Confined()
     made = ClientFactory(config)
 
     def jsonrpc(card: AgentCard, url: str, config: ClientConfig) -> ClientTransport:
-        version = _version(card, url)
-        transport = FaithfulLegacyTransport if is_legacy_version(version) else FaithfulTransport
+        is_legacy = is_legacy_version(_version(card, url, TransportProtocol.JSONRPC))
+        transport = FaithfulLegacyTransport if is_legacy else FaithfulTransport
+        assert config.httpx_client is not None
+        return transport(config.httpx_client, card, url, is_shared_httpx=True)
+
+    def rest(card: AgentCard, url: str, config: ClientConfig) -> ClientTransport:
+        confined.writes_paths = True
+        is_legacy = is_legacy_version(_version(card, url, TransportProtocol.HTTP_JSON))
+        transport = CompatRestTransport if is_legacy else RestTransport
         assert config.httpx_client is not None
         return transport(config.httpx_client, card, url, is_shared_httpx=True)
 
     made.register(TransportProtocol.JSONRPC, jsonrpc)
-    return made
+    made.register(TransportProtocol.HTTP_JSON, rest)
+    return made.create(card, [confined])
 
 
-def _version(card: AgentCard, url: str) -> str:
+def _version(card: AgentCard, url: str, binding: TransportProtocol) -> str:
     """Choose the version to speak as the SDK does."""
-    best = ClientFactory._find_best_interface(
-        list(card.supported_interfaces), protocol_bindings=[TransportProtocol.JSONRPC], url=url
-    )
+    best = ClientFactory._find_best_interface(list(card.supported_interfaces), protocol_bindings=[binding], url=url)
     return best.protocol_version if best is not None else PROTOCOL_VERSION_CURRENT
 
 

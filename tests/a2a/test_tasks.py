@@ -15,7 +15,9 @@ from tests.a2a import webhooks
 from tests.a2a.calls import VERSION, Registered, Wire, answers, error_of, message, registered, request, sending
 from tests.a2a.scripted import ONE_TASK, Scripted
 from tests.conftest import BackendOf, ProxyFactory
+from tests.store import parts
 from tests.support.backends import Version
+from tests.support.backends import agent as running_agent
 from tests.support.proxy import Proxy
 
 pytestmark = pytest.mark.requirement("A2A-22")
@@ -211,6 +213,61 @@ def test_a_streamed_task_is_owned_before_its_first_event_is_read(
             assert ours.call("tasks/get", {"id": task_id}).json()["result"]["id"] == task_id
             assert error_of(theirs.call("tasks/get", {"id": task_id}))["code"] == NOT_FOUND
         assert ours.call("tasks/get", {"id": task_id}).json()["result"]["id"] == task_id
+
+
+def test_no_text_of_a_caller_leads_to_another_path_of_the_agent(reachable: Proxy) -> None:
+    """Where calls are paths, a tenant or an id could name another's task, or anything else that is there."""
+    with (
+        running_agent("1.0", rest=True, binding="HTTP+JSON") as backend,
+        registered(reachable, backend.card()) as agent,
+        ExitStack() as stack,
+    ):
+        tenants = Tenants(reachable, agent, stack)
+        ours, theirs = tenants(), tenants()
+        mine, task = ours.begin("ask:mine"), theirs.begin("ask:secret")
+        hook = {"taskId": task["id"], "id": "hook", "url": HOOK}
+        assert "result" in theirs.call("CreateTaskPushNotificationConfig", hook).json()
+        begun = len(backend.seen())
+        for tenant in (f"tasks/{task['id']}?x=", f"tasks/{task['id']}:cancel?x=", "../elsewhere?x=", "other"):
+            for method in ("GetTask", "CancelTask"):
+                assert task["id"] not in ours.call(method, {"id": mine["id"], "tenant": tenant}).text
+            read = ours.client.get(f"{agent.url}/tasks/{mine['id']}", params={"tenant": tenant})
+            assert task["id"] not in read.text
+        for push_id in (f"../../{task['id']}/pushNotificationConfigs/hook", "..", "a?b", "a#b", "a%2fb", "a\\b"):
+            wanted = {"taskId": mine["id"], "id": push_id}
+            assert error_of(ours.call("DeleteTaskPushNotificationConfig", wanted))["code"] == INVALID_PARAMS
+        paths = {f"/tasks/{mine['id']}", f"/tasks/{mine['id']}:cancel"}
+        assert {each.path for each in backend.seen()[begun:]} <= paths
+        assert "result" in theirs.call("GetTaskPushNotificationConfig", {"taskId": task["id"], "id": "hook"}).json()
+        state = theirs.call("GetTask", {"id": task["id"]}).json()["result"]["status"]["state"]
+        assert state == "TASK_STATE_INPUT_REQUIRED"
+
+
+def test_nobody_enters_a_conversation_while_nobody_can_tell_whose_it_is(
+    own_proxy: ProxyFactory, backend_of: BackendOf
+) -> None:
+    with own_proxy(**webhooks.options()) as proxy:
+        with proxy.client() as admin:
+            body = {"agent_name": "echo", "agent_card_params": backend_of("1.0").card()}
+            agent = Registered(admin.post("/v1/agents", json=body).json()["agent_id"], "echo", proxy.base_url)
+        with ExitStack() as stack:
+            tenants = Tenants(proxy, agent, stack)
+            ours, theirs = tenants(), tenants()
+            context = theirs.begin()["contextId"]
+            again = proxy.restart()
+            try:
+                assert "result" in tenants().say("hello")  # everything is loaded
+                with parts.outage(f"sqlite:///{again.workdir}/routeiq.db"):
+                    for tenant in (ours, theirs):
+                        assert "unavailable" in tenant.say("hello", contextId=context)["error"]["message"]
+                    new = ours.say("hello")["result"]["task"]
+                    assert (
+                        ours.say("hello", contextId=new["contextId"])["result"]["task"]["contextId"] == new["contextId"]
+                    )
+                assert ours.say("hello", contextId=context)["error"]["code"] == NOT_FOUND
+                assert theirs.say("hello", contextId=context)["result"]["task"]["contextId"] == context
+            finally:
+                again.kill()
 
 
 @pytest.mark.parametrize("wire", ["0.3", "1.0"])

@@ -95,6 +95,7 @@ def agent(
     redirect_to: str | None = None,
     advertised_url: str | None = None,
     rest: bool = False,
+    binding: str = "JSONRPC",
     plain: bool = False,
     extension: str | None = None,
 ) -> Iterator[Backend]:
@@ -108,6 +109,7 @@ def agent(
         redirect_to=redirect_to,
         advertised_url=advertised_url,
         rest=rest,
+        binding=binding,
         plain=plain,
         extension=extension,
     )

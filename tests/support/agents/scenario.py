@@ -71,7 +71,9 @@ class Options:
     advertised_url: str | None = None
     """The URL that the card names, when it is not the agent's own."""
     rest: bool = False
-    """1.x only: serve HTTP+JSON below the same URL too, although the card names JSON-RPC alone."""
+    """1.x only: serve HTTP+JSON below the same URL too, although the card names one binding alone."""
+    binding: str = "JSONRPC"
+    """1.x only: what the card names."""
     plain: bool = False
     """Stream nothing, notify nobody, and have no extended card."""
     extension: str | None = None

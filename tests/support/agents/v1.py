@@ -120,7 +120,8 @@ def card(options: Options, url: str) -> AgentCard:
         description="Echoes what it is told.",
         version="1.0.0",
         supported_interfaces=[
-            AgentInterface(url=target, protocol_binding="JSONRPC", protocol_version=version) for version in versions
+            AgentInterface(url=target, protocol_binding=options.binding, protocol_version=version)
+            for version in versions
         ],
         capabilities=_capabilities(options),
         default_input_modes=["text/plain"],
