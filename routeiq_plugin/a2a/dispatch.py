@@ -27,7 +27,7 @@ from routeiq_plugin.a2a.governance import CALL
 from routeiq_plugin.a2a.headers import OUTBOUND
 from routeiq_plugin.a2a.refusals import REFUSED, Refusal, refusal_of
 from routeiq_plugin.a2a.relay import WIRE
-from routeiq_plugin.a2a.tasks import BASE_URL, CALLER
+from routeiq_plugin.a2a.tasks import BASE_URL, CALLER, HINDERED
 
 _PUSH_DELETE: Final = "tasks/pushNotificationConfig/delete"
 _NO_ID: Final = ""
@@ -40,7 +40,7 @@ class CallContexts(ServerCallContextBuilder):
     def build(self, request: Request) -> ServerCallContext:
         """Build the context of one call."""
         version = request.headers.get(VERSION_HEADER) or request.scope.get(VERSION_HEADER, "")
-        carried = {name: request.scope.get(name) for name in (OUTBOUND, CALLER, BASE_URL, CALL, WIRE)}
+        carried = {name: request.scope.get(name) for name in (OUTBOUND, CALLER, BASE_URL, CALL, WIRE, HINDERED)}
         return ServerCallContext(state={"headers": {VERSION_HEADER: version}, **carried})
 
 

@@ -31,7 +31,7 @@ from routeiq_plugin.host.app import BODY, LeaveToStock
 from routeiq_plugin.host.auth import Caller, authenticate
 from routeiq_plugin.host.config import base_url, key_header
 from routeiq_plugin.host.departures import unless_client_leaves
-from routeiq_plugin.host.requests import KEY
+from routeiq_plugin.host.requests import KEY, finite_json
 
 if TYPE_CHECKING:
     from routeiq_plugin.a2a.bindings import Bindings
@@ -62,7 +62,7 @@ def invocation_routes(gateway: AgentGateway) -> APIRouter:
         try:
             agent = await callable_agent(gateway, caller, agent_id)
             if call is None:
-                raise MalformedBody("The request body is not JSON in UTF-8 of a reasonable depth")
+                raise MalformedBody("The request body is not JSON in UTF-8 of a reasonable depth and size of numbers")
             invocation = Invocation.of_jsonrpc(call)
             method = call.get("method")
 
@@ -80,10 +80,10 @@ def invocation_routes(gateway: AgentGateway) -> APIRouter:
 def _call(body: bytes) -> dict[str, Any] | None:
     """Read what LiteLLM's checks may look at, None for no JSON; other than objects the dispatcher will refuse."""
     try:
-        call = json.loads(body)
+        call = finite_json(body)
         if _SURROGATE.search(body):
             json.dumps(call, ensure_ascii=False).encode()  # half a pair is no character, and no parser behind takes it
-    except (ValueError, RecursionError):
+    except ValueError:
         return None
     return call if isinstance(call, dict) else {}
 

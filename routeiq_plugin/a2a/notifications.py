@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from routeiq_plugin.errors import InvalidRequest
+from routeiq_plugin.host.requests import finite_json
 from routeiq_plugin.store.push import Wire
 
 _EVENTS: Final = frozenset({"task", "message", "statusUpdate", "artifactUpdate"})
@@ -31,7 +32,7 @@ class Notification:
 def translated(body: bytes, wire: Wire) -> Notification:
     """Read a notification of either version and write it for `wire`; imports the SDK. Raises `InvalidRequest`."""
     try:
-        said = json.loads(body)
+        said = finite_json(body)
         if not isinstance(said, dict):
             raise TypeError
         spoken: Wire = "1.0" if _EVENTS & said.keys() else "0.3"
@@ -39,7 +40,7 @@ def translated(body: bytes, wire: Wire) -> Notification:
         if spoken == wire:
             return Notification(json.dumps(said), _task_id(event))
         return Notification(json.dumps(_modern(event) if wire == "1.0" else _legacy(event)), _task_id(event))
-    except (ValueError, TypeError, KeyError, RecursionError, OverflowError, SystemError, _parse_errors()):
+    except (ValueError, TypeError, KeyError, OverflowError, SystemError, _parse_errors()):
         raise InvalidRequest("The body is not a push notification of A2A") from None
 
 

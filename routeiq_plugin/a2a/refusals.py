@@ -12,8 +12,8 @@ from a2a.client.errors import A2AClientError
 from a2a.server.context import ServerCallContext
 from a2a.utils.errors import A2AError, InternalError, TaskNotFoundError, UnsupportedOperationError
 
-from routeiq_plugin.a2a.tasks import NotTheirs
-from routeiq_plugin.errors import AddressRefused, Unavailable
+from routeiq_plugin.a2a.tasks import HINDERED, NotTheirs
+from routeiq_plugin.errors import AddressRefused, RouteIQError, Unavailable
 from routeiq_plugin.outbound import backend_error
 
 REFUSED: Final = "routeiq.a2a.refused"
@@ -80,6 +80,11 @@ def told_by(address: str, context: ServerCallContext) -> Iterator[None]:
         refusal = refusal_of(error)
         if refusal is not None:
             context.state[REFUSED] = refusal
+        hindered = context.state.get(HINDERED)
+        if hindered is not None and _kept_from_answering(failure):
+            told = failure if isinstance(failure, RouteIQError) else backend_error(failure)
+            # Which address this gateway does not call is for its admin: to callers it is a failure like any.
+            hindered.extend([] if isinstance(told, AddressRefused) else [told])
         # A cause marks what kept the backend from answering; its own word, or ours, has none.
         raise error from failure if _kept_from_answering(failure) else None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -15,6 +15,7 @@ from routeiq_plugin.a2a.governance import MESSAGES, Invocation
 from routeiq_plugin.a2a.invocation import callable_agent, governed
 from routeiq_plugin.a2a.routes import TAG
 from routeiq_plugin.a2a.service import AgentGateway
+from routeiq_plugin.a2a.tasks import HINDERED
 from routeiq_plugin.errors import (
     BackendError,
     InvalidRequest,
@@ -26,7 +27,7 @@ from routeiq_plugin.errors import (
 )
 from routeiq_plugin.host.app import BODY, LeaveToStock
 from routeiq_plugin.host.auth import authenticate
-from routeiq_plugin.host.requests import KEY
+from routeiq_plugin.host.requests import KEY, finite_json
 
 if TYPE_CHECKING:
     from routeiq_plugin.a2a.bindings import Bindings
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 _CONFIGS: Final = "/tasks/{id}/pushNotificationConfigs"
 _VERSION: Final = "A2A-Version"
 _WIRE: Final = "routeiq.a2a.wire"
+_INTERNAL: Final = 500
 _STATUS: Final = {
     400: "INVALID_ARGUMENT",
     404: "NOT_FOUND",
@@ -44,6 +46,7 @@ _STATUS: Final = {
     504: "DEADLINE_EXCEEDED",
 }
 """HTTP status to the name that google.rpc.Status has for it (AIP-193)."""
+_INTEGER: Final = re.compile(r"-?[0-9]{1,9}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +106,12 @@ def _endpoint(gateway: AgentGateway, operation: Operation) -> Callable[[str, Req
             _prepare(request, operation)
             invocation = await _invocation(request, operation)
 
-            def answer(bindings: Bindings) -> Awaitable[Response]:
-                return (bindings.legacy_rest if operation.is_v03 else bindings.rest)[operation.method](request)
+            async def answer(bindings: Bindings) -> Response:
+                hindered: list[RouteIQError] = []
+                request.scope[HINDERED] = hindered
+                endpoints = bindings.legacy_rest if operation.is_v03 else bindings.rest
+                response = await endpoints[operation.method](request)
+                return _error(hindered[-1]) if hindered and response.status_code == _INTERNAL else response
 
             return await governed(gateway, caller, agent, request, invocation=invocation, answer=answer)
         except LeaveToStock:
@@ -116,10 +123,15 @@ def _endpoint(gateway: AgentGateway, operation: Operation) -> Callable[[str, Req
 
 
 def _prepare(request: Request, operation: Operation) -> None:
-    """Note the version; a path of 1.0 without `A2A-Version` is read as what it is."""
+    """Note the version; a path of 1.0 without `A2A-Version` is read as what it is.
+
+    Raises `InvalidRequest` for a query that the SDK's adapter of 0.3 would stumble over.
+    """
     request.scope[_WIRE] = "0.3" if operation.is_v03 else "1.0"
     if not operation.is_v03:
         request.scope[_VERSION] = "1.0"
+    elif not _INTEGER.fullmatch(request.query_params.get("historyLength", "0")):
+        raise InvalidRequest("historyLength: send a whole number")
 
 
 async def _invocation(request: Request, operation: Operation) -> Invocation:
@@ -128,9 +140,9 @@ async def _invocation(request: Request, operation: Operation) -> Invocation:
         params = {"id": request.path_params.get("id"), "name": request.path_params.get("push_id")}
         return Invocation(operation.method, operation.is_v03, params)
     try:
-        body = json.loads(request.scope[BODY])
-    except (ValueError, RecursionError):
-        raise MalformedBody("The request body is not JSON in UTF-8 of a reasonable depth") from None
+        body = finite_json(request.scope[BODY])
+    except ValueError:
+        raise MalformedBody("The request body is not JSON in UTF-8 of a reasonable depth and size of numbers") from None
     return Invocation(operation.method, operation.is_v03, _said(body) if operation.is_v03 else body)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
@@ -20,6 +21,9 @@ CALLER: Final = "routeiq.a2a.caller"
 
 BASE_URL: Final = "routeiq.a2a.base_url"
 """Key of both that holds where the caller reaches the gateway, without trailing slash."""
+
+HINDERED: Final = "routeiq.a2a.hindered"
+"""Key of both, where answers have a status for it, of the list of what kept a backend or the store from answering."""
 
 KEPT: Final = timedelta(days=30)
 """How long after it was last seen a task keeps its owner; afterwards only admins can reach it."""
@@ -91,6 +95,7 @@ class TaskOwnership:
         self._now = now
         self._known: OrderedDict[tuple[str, Owned], _Known] = OrderedDict()
         self._unwritten: dict[tuple[str, Owned], str] = {}
+        self._noting: set[asyncio.Task[None]] = set()
 
     async def require(self, agent_id: str, caller: TaskCaller, objects: Collection[Owned]) -> None:
         """Return if all of these are the caller's; raises `NotTheirs`, and `Unavailable` when nobody can tell."""
@@ -99,6 +104,7 @@ class TaskOwnership:
         owners = await self.owners(agent_id, objects)
         if any(owners.get(each) != caller.owner for each in objects):
             raise NotTheirs
+        self._note_seen(agent_id, caller.owner, objects)
 
     async def claim(
         self, agent_id: str, caller: TaskCaller, objects: Collection[Owned], *, asked: bool = False
@@ -142,6 +148,28 @@ class TaskOwnership:
         """Forget what nobody has asked for in `KEPT`; raises `Unavailable`."""
         return await self._store.prune(self._now() - KEPT)
 
+    def _note_seen(self, agent_id: str, owner: str, objects: Collection[Owned]) -> None:
+        """Write, behind the answer, that somebody asked for these: what is asked for is not forgotten."""
+        now = self._now()
+        stale = [each for each in objects if self._is_stale(self._known.get((agent_id, each)), now)]
+        if stale:
+            for each in stale:
+                self._remember(agent_id, each, _Known(owner, now))
+            noting = asyncio.get_running_loop().create_task(self._seen(agent_id, owner, stale, now))
+            self._noting.add(noting)
+            noting.add_done_callback(self._noting.discard)
+
+    async def _seen(self, agent_id: str, owner: str, objects: Collection[Owned], now: datetime) -> None:
+        try:
+            await self._store.claim(agent_id, owner, objects, now)
+        except Unavailable:
+            for each in objects:
+                self._remember(agent_id, each, _Known(owner, None))  # to be noted when they are asked for again
+
+    @staticmethod
+    def _is_stale(known: _Known | None, now: datetime) -> bool:
+        return known is not None and (known.written is None or now - known.written > SEEN_AGAIN)
+
     def _owner_in_memory(self, agent_id: str, each: Owned) -> str | None:
         known = self._known.get((agent_id, each))
         return known.owner if known is not None else self._unwritten.get((agent_id, each))
@@ -152,7 +180,7 @@ class TaskOwnership:
             return True
         if (agent_id, each) in self._unwritten or (known.owner != caller.owner and not caller.sees_all):
             return False
-        return known.written is None or now - known.written > SEEN_AGAIN
+        return self._is_stale(known, now)
 
     async def _write(
         self, agent_id: str, caller: TaskCaller, new: Collection[Owned], now: datetime, *, asked: bool

@@ -100,13 +100,21 @@ def json_body(body: bytes) -> Any:
     return parsed
 
 
+def finite_json(text: bytes) -> Any:
+    """Parse JSON as RFC 8259 has it: without NaN, and without numbers that are none; raises `ValueError` too deep."""
+    try:
+        return json.loads(text, parse_constant=_finite, parse_float=_finite)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+
+
 def _refuse_constant(name: str) -> Any:
     raise MalformedBody(f"The request body is not valid JSON: {name} is not a JSON value")
 
 
 def _finite(digits: str) -> float:
     number = float(digits)
-    if math.isinf(number):
+    if not math.isfinite(number):
         raise ValueError(digits)
     return number
 

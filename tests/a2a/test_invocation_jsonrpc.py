@@ -61,6 +61,8 @@ def post(client: httpx.Client, agent: Registered, body: bytes | str, kind: str =
         pytest.param(
             rb'{"jsonrpc": "2.0", "id": 1, "method": "message/send", "params": {"x": "\ud800"}}', id="half a character"
         ),
+        pytest.param(b'{"jsonrpc": "2.0", "id": 1, "method": "message/send", "params": {"x": 1e999}}', id="infinity"),
+        pytest.param(b'{"jsonrpc": "2.0", "id": 1, "method": "message/send", "params": {"x": NaN}}', id="no number"),
         pytest.param(b"a=b&c=d", id="a form"),
     ],
 )

@@ -171,6 +171,7 @@ def test_every_path_asks_for_a_key_that_may(
         ("/message:send", b"", 400),
         ("/message:send", b"[]", 400),
         ("/message:stream", b"{nope", 400),
+        ("/message:send", b'{"message": {"metadata": {"x": 1e999}}}', 400),
         ("/tasks/x/pushNotificationConfigs", b"{nope", 400),
     ],
 )
@@ -184,6 +185,15 @@ def test_what_is_no_request_is_a_status_of_google_rpc(
     assert response.json()["error"]["status"] == "INVALID_ARGUMENT"
 
 
+@pytest.mark.parametrize("prefix", ["", "/v1"])
+@pytest.mark.parametrize("length", ["x", "1.5", "\u00b2", "9" * 30])
+def test_a_length_that_is_no_number_is_refused(
+    client: httpx.Client, agent: Registered, *, prefix: str, length: str
+) -> None:
+    response = client.get(f"{agent.url}{prefix}/tasks/x", params={"historyLength": length})
+    assert response.status_code == 400, response.text
+
+
 def test_a_version_that_nobody_speaks_is_refused(client: httpx.Client, agent: Registered) -> None:
     response = client.post(f"{agent.url}/message:send", json=message("hello"), headers={"A2A-Version": "99"})
     assert response.status_code == 400
@@ -194,8 +204,8 @@ def test_a_backend_that_is_away_is_told_without_its_address(reachable: Proxy, ba
     card = json.loads(json.dumps(backend_of("1.0").card()).replace(str(backend_of("1.0").port), "9"))
     with registered(reachable, card) as agent, reachable.client() as client:
         response = client.post(f"{agent.url}/message:send", json=message("hello"))
-    assert response.status_code == 500
-    assert response.json()["error"]["status"] == "INTERNAL"
+    assert response.status_code == 502
+    assert response.json()["error"]["status"] == "UNAVAILABLE"
     assert "127.0.0.1" not in response.text
 
 

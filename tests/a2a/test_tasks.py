@@ -260,6 +260,10 @@ def test_nobody_enters_a_conversation_while_nobody_can_tell_whose_it_is(
                 with parts.outage(f"sqlite:///{again.workdir}/routeiq.db"):
                     for tenant in (ours, theirs):
                         assert "unavailable" in tenant.say("hello", contextId=context)["error"]["message"]
+                        for path in ("/tasks/unknown", "/v1/tasks/unknown"):
+                            read = tenant.client.get(f"{agent.url}{path}")
+                            assert (read.status_code, read.json()["error"]["status"]) == (503, "UNAVAILABLE")
+                            assert int(read.headers["Retry-After"]) > 0
                     new = ours.say("hello")["result"]["task"]
                     assert (
                         ours.say("hello", contextId=new["contextId"])["result"]["task"]["contextId"] == new["contextId"]
