@@ -161,17 +161,20 @@ class PushDeliveries:
         try:
             async with asyncio.timeout(SECONDS):
                 await self._guard.check(config.url)
-                response = await self._clients.httpx_client().post(
-                    config.url, content=delivery.payload.encode(), headers=_headers(config)
-                )
+                status = await self._post(config, delivery.payload)
         except AddressRefused as refused:
             return f"{refused.detail}"
         except Exception as failure:  # noqa: BLE001  whatever it was, it is tried again
             return type(failure).__name__
-        status: int = response.status_code
         if 200 <= status < 300:
             return None
         return f"!HTTP {status}" if status in LAST_WORD else f"HTTP {status}"
+
+    async def _post(self, config: PushConfig, payload: str) -> int:
+        """Return the status; the body is left unread, since one too large or too slow would undo a good answer."""
+        client = self._clients.httpx_client()
+        async with client.stream("POST", config.url, content=payload.encode(), headers=_headers(config)) as response:
+            return int(response.status_code)
 
 
 def _headers(config: PushConfig) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ from tests.support.proxy import Proxy
 pytestmark = pytest.mark.requirement("A2A-22")
 
 DONE: Final = ("TASK_STATE_COMPLETED", "completed")
+CALLBACK: Final = re.compile(r'http://[^"]*/routeiq/push/[^"]*')
 NOT_SUPPORTED, INVALID_PARAMS = -32003, -32602
 
 
@@ -58,6 +60,12 @@ def standing(client: httpx.Client, agent: Registered, backend: Backend, gate: st
 def given(backend: Backend, task_id: str) -> list[str]:
     """Everything that the agent received about the task."""
     return [json.dumps(call.body) for call in backend.calls() if task_id in json.dumps(call.body)]
+
+
+def callbacks(backend: Backend, text: str) -> list[str]:
+    """Where the agent was told to call back, in requests that hold the text, oldest first."""
+    found = (CALLBACK.search(each) for each in given(backend, text))
+    return [each[0] for each in found if each]
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -152,6 +160,26 @@ def test_a_webhook_that_says_no_is_not_asked_again(
     backend.release(gate, 4)
     calls = webhook.until_state(*DONE)
     assert len({json.dumps(each.body) for each in calls}) == len(calls) == 4
+
+
+@pytest.mark.parametrize("promised", [1, 1_000_000_000], ids=["slow", "large"])
+def test_a_good_answer_counts_whatever_its_body(
+    client: httpx.Client,
+    registration: Registered,
+    backend: Backend,
+    webhook: Webhook,
+    reachable: Proxy,
+    *,
+    promised: int,
+) -> None:
+    webhook.answer(200, promised=promised)
+    task_id = standing(client, registration, backend, f"body {registration.agent_id}")
+    call(client, registration, "CreateTaskPushNotificationConfig", {"taskId": task_id, "url": webhook.url})
+    [callback] = callbacks(backend, task_id)
+    events = [{"task": {"id": task_id, "contextId": f"c-{number}"}} for number in range(2)]
+    with reachable.client(None) as agent:
+        assert [agent.post(callback, json=event).status_code for event in events] == [204, 204]
+    assert [each.body for each in webhook.until(2)] == events
 
 
 def test_a_deleted_webhook_hears_nothing_more(
