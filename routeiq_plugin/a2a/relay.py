@@ -85,19 +85,21 @@ class _Conversation:
     services: TaskServices
     registration: Registration | None = None
     task_id: str = ""
+    settled: bool = False
+    """Whether the agent has answered for a task, and so has taken the webhook."""
 
     async def heard(self, event: Any) -> None:
         """Note what an answer names, before the caller reads it; raises `NotTheirs`."""
         task_id, context_id = _ids(event)
         await self.services.ownership.claim(self.agent_id, self.caller, named(task_id, context_id))
-        if task_id and not self.task_id:
-            self.task_id = task_id
-            if self.registration is not None:
-                await self.services.push.bind(self.registration, task_id)
+        self.task_id = self.task_id or task_id
+        if self.registration is not None and self.task_id and not self.settled:
+            await self.services.push.bind(self.registration, self.task_id)
+            self.settled = True
 
     async def over(self) -> None:
-        """Take back the webhook of a message that began no task."""
-        if self.registration is not None and not self.task_id:
+        """Take back the webhook of a message that began no task, or failed before its task was heard of."""
+        if self.registration is not None and not self.settled:
             await self.services.push.withdraw(self.registration.push_id)
 
 

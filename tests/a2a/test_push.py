@@ -21,7 +21,7 @@ pytestmark = pytest.mark.requirement("A2A-22")
 
 DONE: Final = ("TASK_STATE_COMPLETED", "completed")
 CALLBACK: Final = re.compile(r'http://[^"]*/routeiq/push/[^"]*')
-NOT_SUPPORTED, INVALID_PARAMS = -32003, -32602
+NOT_SUPPORTED, INVALID_PARAMS, INTERNAL = -32003, -32602, -32603
 
 
 @pytest.fixture
@@ -180,6 +180,23 @@ def test_a_good_answer_counts_whatever_its_body(
     with reachable.client(None) as agent:
         assert [agent.post(callback, json=event).status_code for event in events] == [204, 204]
     assert [each.body for each in webhook.until(2)] == events
+
+
+def test_a_message_that_fails_leaves_no_webhook_behind(reachable: Proxy, webhook: Webhook) -> None:
+    with (
+        agent("1.0") as backend,
+        registered(reachable, backend.card()) as known,
+        reachable.client(granted(reachable, known)) as client,
+    ):
+        task_id = standing(client, known, backend, "fails")
+        config = {"taskId": task_id, "id": "before", "url": webhook.url}
+        call(client, known, "CreateTaskPushNotificationConfig", config)
+        backend.stop()
+        params = {**message("more"), "configuration": {"taskPushNotificationConfig": {"url": webhook.url}}}
+        params["message"]["taskId"] = task_id
+        assert error_of(client.post(known.url, json=request("SendMessage", params)))["code"] == INTERNAL
+        shown = call(client, known, "ListTaskPushNotificationConfigs", {"taskId": task_id})
+        assert [each["id"] for each in shown["configs"]] == ["before"]
 
 
 def test_a_deleted_webhook_hears_nothing_more(
