@@ -36,6 +36,8 @@ LAST_WORD: Final = frozenset(range(300, 500)) - {408, 425, 429}
 
 _TOKEN_HEADER: Final = "X-A2A-Notification-Token"  # noqa: S105  a header's name
 _UNKNOWN: Final = "Not Found"
+_GONE: Final = "the webhook was deleted or replaced"
+"""Tried again all the same: what was deleted leaves nothing to try, what was replaced has its notifications."""
 
 
 class ClientFactory(Protocol):
@@ -145,7 +147,7 @@ class PushDeliveries:
         elif failure.startswith("!") or attempts >= ATTEMPTS:
             self.dropped += 1
             logger.warning("routeiq: a push notification was given up after %d tries: %s", attempts, failure)
-            await self._store.done(delivery.id)
+            await self._store.drop(delivery)
         else:
             delay = min(FIRST_DELAY * 2**delivery.attempts, LONGEST_DELAY)
             await self._store.postpone(delivery.id, attempts, self._now() + delay)
@@ -157,7 +159,7 @@ class PushDeliveries:
         except CannotOpen:
             return "the webhook was sealed with another key"
         if config is None:
-            return None  # deleted meanwhile: nobody wants it any more
+            return _GONE
         try:
             async with asyncio.timeout(SECONDS):
                 await self._guard.check(config.url)

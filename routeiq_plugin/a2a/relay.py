@@ -94,7 +94,7 @@ class _Conversation:
         await self.services.ownership.claim(self.agent_id, self.caller, named(task_id, context_id))
         self.task_id = self.task_id or task_id
         if self.registration is not None and self.task_id and not self.settled:
-            await self.services.push.bind(self.registration, self.task_id)
+            await self.services.push.settle(self.registration, self.task_id)
             self.settled = True
 
     async def over(self) -> None:
@@ -230,6 +230,7 @@ class Relay(RequestHandler):
             except BaseException:
                 await self._services.push.withdraw(kept.push_id)
                 raise
+            await self._services.push.settle(kept, params.task_id)
             return kept.shown
 
     async def on_get_task_push_notification_config(

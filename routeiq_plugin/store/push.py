@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
 from sqlalchemy import func
-from sqlmodel import col, delete, or_, select, update
+from sqlmodel import and_, col, delete, or_, select, update
 
 from routeiq_plugin.errors import CannotOpen, Unavailable
 from routeiq_plugin.store.engine import Database
@@ -60,20 +60,31 @@ class PushStore:
         self._sealer = sealer
 
     async def put(self, config: PushConfig) -> None:
-        """Store a configuration in place of the task's other one of the same id."""
+        """Store a configuration; the task's other one of the same id works on until this one is settled."""
         async with self._database.tally() as session:
-            if config.task_id is not None:
-                await session.exec(_same(config.agent_id, config.task_id, config.config_id, but=config.push_id))
             await session.merge(self._row(config))
 
-    async def bind(self, push_id: str, task_id: str, config_id: str) -> None:
-        """Name the task of a configuration that came before it."""
+    async def settle(self, push_id: str, task_id: str, config_id: str, now: datetime) -> None:
+        """Put a configuration that the agent has taken in the place of the task's earlier ones of that id.
+
+        What waits for those is due at the new webhook at once, as it was written: one that was set in another version
+        of the protocol hears the rest of the old one's.
+        """
         async with self._database.tally() as session:
-            row = await session.get(PushConfigRow, push_id)
+            row = await session.get(PushConfigRow, push_id, with_for_update=True)
             if row is None:
                 return
-            await session.exec(_same(row.agent_id, task_id, config_id, but=push_id))
             row.task_id, row.config_id = task_id, config_id
+            # Locked first: a notification that is being kept meanwhile would go down with its configuration.
+            earlier = list(await session.exec(_earlier(row).with_for_update()))
+            if earlier:
+                # Claims stay: whoever is calling the old webhook ends its delivery, or gives it back to the new one.
+                await session.exec(
+                    update(PushDeliveryRow)
+                    .where(col(PushDeliveryRow.push_id).in_(earlier))
+                    .values(push_id=push_id, attempts=0, due_at=now)
+                )
+                await session.exec(delete(PushConfigRow).where(col(PushConfigRow.push_id).in_(earlier)))
 
     async def get(self, push_id: str) -> PushConfig | None:
         """Return a configuration; raises `CannotOpen` when it was sealed with another key."""
@@ -82,19 +93,26 @@ class PushStore:
             return None if row is None else self._config(row)
 
     async def of_task(self, agent_id: str, task_id: str) -> tuple[PushConfig, ...]:
-        """Return a task's configurations, oldest first; raises `CannotOpen`."""
+        """Return a task's configurations, oldest first and of each id the last; raises `CannotOpen`."""
         query = (
             select(PushConfigRow)
             .where(col(PushConfigRow.agent_id) == agent_id, col(PushConfigRow.task_id) == task_id)
             .order_by(col(PushConfigRow.created_at), col(PushConfigRow.push_id))
         )
         async with self._database.read() as session:
-            return tuple(self._config(row) for row in await session.exec(query))
+            rows = list(await session.exec(query))
+            last = {row.config_id: row for row in rows}
+            return tuple(self._config(row) for row in rows if row is last[row.config_id])
 
     async def remove(self, push_id: str) -> None:
         """Forget a configuration and what waits for it."""
         async with self._database.tally() as session:
             await session.exec(delete(PushConfigRow).where(col(PushConfigRow.push_id) == push_id))
+
+    async def forget(self, agent_id: str, task_id: str, config_id: str) -> None:
+        """Forget a task's configurations of an id, those too that wait for another to be settled."""
+        async with self._database.tally() as session:
+            await session.exec(delete(PushConfigRow).where(*_same(agent_id, task_id, config_id)))
 
     async def enqueue(self, push_id: str, payload: str, now: datetime) -> None:
         """Keep a notification until it is delivered; raises `Unavailable` too when too many wait already."""
@@ -130,9 +148,15 @@ class PushStore:
             return tuple(Delivery(*row) for row in taken)
 
     async def done(self, delivery_id: int) -> None:
-        """Forget a notification: it was delivered, or was tried often enough."""
+        """Forget a notification that was delivered."""
         async with self._database.tally() as session:
             await session.exec(delete(PushDeliveryRow).where(col(PushDeliveryRow.id) == delivery_id))
+
+    async def drop(self, delivery: Delivery) -> None:
+        """Forget a notification that its webhook does not take; one that is another's by now stays, for that one."""
+        mine = (col(PushDeliveryRow.id) == delivery.id, col(PushDeliveryRow.push_id) == delivery.push_id)
+        async with self._database.tally() as session:
+            await session.exec(delete(PushDeliveryRow).where(*mine))
 
     async def postpone(self, delivery_id: int, attempts: int, due_at: datetime) -> None:
         """Give a notification back, to be tried again from `due_at` on."""
@@ -192,11 +216,18 @@ class PushStore:
         )
 
 
-def _same(agent_id: str, task_id: str, config_id: str, *, but: str) -> Any:
-    """Delete the task's other configuration of that id."""
-    return delete(PushConfigRow).where(
+def _same(agent_id: str, task_id: str, config_id: str) -> tuple[Any, ...]:
+    return (
         col(PushConfigRow.agent_id) == agent_id,
         col(PushConfigRow.task_id) == task_id,
         col(PushConfigRow.config_id) == config_id,
-        col(PushConfigRow.push_id) != but,
     )
+
+
+def _earlier(row: PushConfigRow) -> Any:
+    """Select those that a configuration replaces: never a later one, whose agent may be about to take it."""
+    assert row.task_id is not None
+    made, push_id = col(PushConfigRow.created_at), col(PushConfigRow.push_id)
+    before = or_(made < row.created_at, and_(made == row.created_at, push_id < row.push_id))
+    same = _same(row.agent_id, row.task_id, row.config_id)
+    return select(PushConfigRow.push_id).where(*same, before).order_by(made.desc(), push_id.desc())

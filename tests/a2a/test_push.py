@@ -182,6 +182,54 @@ def test_a_good_answer_counts_whatever_its_body(
     assert [each.body for each in webhook.until(2)] == events
 
 
+@pytest.mark.parametrize("way", ["set", "message"])
+def test_a_replaced_webhooks_notifications_go_to_the_new_one(
+    client: httpx.Client, registration: Registered, backend: Backend, webhook: Webhook, reachable: Proxy, *, way: str
+) -> None:
+    webhook.answer(503)
+    task_id = call(client, registration, "SendMessage", message("ask:more"))["task"]["id"]
+    config = {"taskId": task_id, "id": "c", "url": webhook.url, "token": "old"}
+    call(client, registration, "CreateTaskPushNotificationConfig", config)
+    [callback] = callbacks(backend, task_id)
+    event = {"task": {"id": task_id, "contextId": "c"}}
+    with reachable.client(None) as agent:
+        assert agent.post(callback, json=event).status_code == 204
+        webhook.until(1)
+        if way == "set":
+            call(client, registration, "CreateTaskPushNotificationConfig", {**config, "token": "new"})
+        else:
+            hook = {"id": "c", "url": webhook.url, "token": "new"}
+            params = {**message("more"), "configuration": {"taskPushNotificationConfig": hook}}
+            params["message"]["taskId"] = task_id
+            call(client, registration, "SendMessage", params)
+        assert agent.post(callback, json=event).status_code == 404
+    webhook.answer(204)
+    webhook.until_told("new", event)
+    [shown] = call(client, registration, "ListTaskPushNotificationConfigs", {"taskId": task_id})["configs"]
+    assert shown["token"] == "new"
+
+
+def test_a_webhook_that_the_agent_did_not_take_leaves_the_one_before(reachable: Proxy, webhook: Webhook) -> None:
+    with (
+        agent("1.0") as backend,
+        registered(reachable, backend.card()) as known,
+        reachable.client(granted(reachable, known)) as client,
+        reachable.client(None) as caller,
+    ):
+        task_id = standing(client, known, backend, "untaken")
+        config = {"taskId": task_id, "id": "c", "url": webhook.url, "token": "old"}
+        call(client, known, "CreateTaskPushNotificationConfig", config)
+        [callback] = callbacks(backend, task_id)
+        backend.stop()
+        params = {**config, "token": "new"}
+        refused = client.post(known.url, json=request("CreateTaskPushNotificationConfig", params))
+        assert error_of(refused)["code"] == INTERNAL
+        assert call(client, known, "ListTaskPushNotificationConfigs", {"taskId": task_id}) == {"configs": [config]}
+        event = {"task": {"id": task_id, "contextId": "c"}}
+        assert caller.post(callback, json=event).status_code == 204
+        webhook.until_told("old", event)
+
+
 def test_a_message_that_fails_leaves_no_webhook_behind(reachable: Proxy, webhook: Webhook) -> None:
     with (
         agent("1.0") as backend,

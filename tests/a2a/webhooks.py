@@ -68,6 +68,16 @@ class Webhook(ThreadingHTTPServer):
                 raise TimeoutError(f"none of {states} came: {self.calls}")
             return list(self.calls)
 
+    def until_told(self, token: str, body: Any) -> None:
+        """Return when this has come with this token; raises `TimeoutError`."""
+
+        def told() -> bool:
+            return any(call.headers.get(TOKEN.lower()) == token and call.body == body for call in self.calls)
+
+        with self.changed:
+            if not self.changed.wait_for(told, _SECONDS):
+                raise TimeoutError(f"nothing came with {token}: {self.calls}")
+
     def answer(self, status: int, *, promised: int = 0) -> None:
         """Answer so from now on, with so many bytes that are announced and never come."""
         with self.changed:

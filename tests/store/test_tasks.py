@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import pytest
 
-from routeiq_plugin.errors import CannotOpen, InvalidRequest, Unavailable
+from routeiq_plugin.errors import CannotOpen, Conflict, InvalidRequest, Unavailable
 from routeiq_plugin.store import push as push_store
 from routeiq_plugin.store.engine import Database
 from routeiq_plugin.store.failures import DatabaseUnavailable
@@ -165,22 +165,93 @@ async def test_a_new_key_opens_it_after_a_rotation(database: Database, pushes: P
     assert await PushStore(database, OTHER_SEALER).get("p") == config()
 
 
-async def test_a_configuration_replaces_the_one_of_its_id(pushes: PushStore) -> None:
+async def test_a_configuration_replaces_the_one_of_its_id_when_it_is_settled(pushes: PushStore) -> None:
     await pushes.put(config("p1"))
     await pushes.put(config("p2"))
     await pushes.put(config("p3", config_id="other"))
     await pushes.put(config("p4", task_id="another"))
-    assert {each.push_id for each in await pushes.of_task("a", "t")} == {"p2", "p3"}
+    assert [each.push_id for each in await pushes.of_task("a", "t")] == ["p2", "p3"]
+    assert await pushes.get("p1") == config("p1")
+    await pushes.settle("p2", "t", "c", NOW)
+    assert [each.push_id for each in await pushes.of_task("a", "t")] == ["p2", "p3"]
+    assert await pushes.get("p1") is None
+    await pushes.forget("a", "t", "c")
+    assert [each.push_id for each in await pushes.of_task("a", "t")] == ["p3"]
+    assert await pushes.get("p4") == config("p4", task_id="another")
+
+
+async def test_a_configuration_that_is_taken_back_leaves_the_one_it_was_to_replace(pushes: PushStore) -> None:
+    await pushes.put(config("p1"))
+    await pushes.enqueue("p1", "waits", NOW)
+    await pushes.put(config("p2"))
+    await pushes.remove("p2")
+    assert await pushes.of_task("a", "t") == (config("p1"),)
+    assert [each.payload for each in await pushes.claim(NOW, LEASE, 10)] == ["waits"]
+
+
+async def test_an_earlier_configuration_does_not_replace_a_later_one(pushes: PushStore) -> None:
+    await pushes.put(config("p1"))
+    await pushes.put(config("p0", created_at=NOW + timedelta(seconds=1)))
+    await pushes.settle("p1", "t", "c", NOW)
+    assert [each.push_id for each in await pushes.of_task("a", "t")] == ["p0"]
+    assert await pushes.get("p1") == config("p1")
+
+
+async def test_what_waits_is_the_new_configurations_at_once(pushes: PushStore) -> None:
+    await pushes.put(config("p1"))
+    for payload in ("first", "second"):
+        await pushes.enqueue("p1", payload, NOW)
+    [first] = await pushes.claim(NOW, LEASE, 10)
+    await pushes.postpone(first.id, 5, NOW + timedelta(hours=1))
+    await pushes.put(config("p2"))
+    await pushes.settle("p2", "t", "c", NOW)
+    for payload in ("first", "second"):
+        [taken] = await pushes.claim(NOW, LEASE, 10)
+        assert (taken.push_id, taken.payload, taken.attempts) == ("p2", payload, 0)
+        await pushes.done(taken.id)
+
+
+async def test_what_the_old_webhook_refuses_in_the_meantime_goes_to_the_new_one(pushes: PushStore) -> None:
+    await pushes.put(config("p1"))
+    await pushes.enqueue("p1", "x", NOW)
+    [held] = await pushes.claim(NOW, LEASE, 10)
+    await pushes.put(config("p2"))
+    await pushes.settle("p2", "t", "c", NOW)
+    assert await pushes.claim(NOW, LEASE, 10) == (), "one worker has it still"
+    await pushes.drop(held)
+    [taken] = await pushes.claim(NOW + LEASE, LEASE, 10)
+    assert taken.push_id == "p2"
+    await pushes.drop(taken)
+    assert await pushes.next_due() is None
+
+
+async def test_nothing_is_lost_of_what_is_kept_during_a_replacement(database_url: str, pushes: PushStore) -> None:
+    async def kept(store: PushStore, payload: str) -> str | None:
+        try:
+            await store.enqueue("p1", payload, NOW)
+        except Conflict:
+            return None
+        return payload
+
+    await pushes.put(config("p1"))
+    await pushes.put(config("p2"))
+    async with opened(database_url) as elsewhere:
+        other = PushStore(elsewhere, SEALER)
+        *payloads, _ = await asyncio.gather(
+            *(kept(other, str(number)) for number in range(20)), pushes.settle("p2", "t", "c", NOW)
+        )
+    waiting = sql(database_url, "SELECT payload FROM routeiq_push_delivery WHERE push_id = 'p2'")
+    assert {payload for (payload,) in waiting} == {each for each in payloads if each is not None}
 
 
 async def test_a_configuration_may_come_before_its_task(pushes: PushStore) -> None:
     await pushes.put(config("p1"))
     await pushes.put(config("p2", task_id=None, config_id=""))
     await pushes.put(config("p3", task_id=None, config_id=""))
-    await pushes.bind("p2", "t", "c")
+    await pushes.settle("p2", "t", "c", NOW)
     assert [each.push_id for each in await pushes.of_task("a", "t")] == ["p2"]
     assert await pushes.get("p3") == config("p3", task_id=None, config_id="")
-    await pushes.bind("gone", "t", "c")
+    await pushes.settle("gone", "t", "c", NOW)
 
 
 async def test_deliveries_go_in_order_and_to_one_worker_each(database_url: str, pushes: PushStore) -> None:
