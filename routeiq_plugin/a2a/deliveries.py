@@ -10,7 +10,15 @@ from typing import Any, Final, Protocol
 
 from routeiq_plugin.a2a.notifications import translated
 from routeiq_plugin.a2a.push import KEPT, AddressCheck, push_id
-from routeiq_plugin.errors import AddressRefused, BodyTooLarge, CannotOpen, NotFound, RouteIQError, Unavailable
+from routeiq_plugin.errors import (
+    AddressRefused,
+    BodyTooLarge,
+    CannotOpen,
+    Conflict,
+    NotFound,
+    RouteIQError,
+    Unavailable,
+)
 from routeiq_plugin.store.push import Delivery, PushConfig, PushStore
 
 logger = logging.getLogger(__name__)
@@ -84,7 +92,10 @@ class PushDeliveries:
         notification = await asyncio.to_thread(translated, body, config.wire)
         if config.task_id and notification.task_id and notification.task_id != config.task_id:
             raise NotFound(_UNKNOWN)
-        await self._store.enqueue(config.push_id, notification.payload, self._now())
+        try:
+            await self._store.enqueue(config.push_id, notification.payload, self._now())
+        except Conflict:
+            raise NotFound(_UNKNOWN) from None  # deleted or replaced since it was read
         self._news.set()
 
     async def run(self) -> None:
@@ -143,14 +154,14 @@ class PushDeliveries:
         attempts = delivery.attempts + 1
         if failure is None:
             self.delivered += 1
-            await self._store.done(delivery.id)
+            await self._store.done(delivery)
         elif failure.startswith("!") or attempts >= ATTEMPTS:
             self.dropped += 1
             logger.warning("routeiq: a push notification was given up after %d tries: %s", attempts, failure)
             await self._store.drop(delivery)
         else:
             delay = min(FIRST_DELAY * 2**delivery.attempts, LONGEST_DELAY)
-            await self._store.postpone(delivery.id, attempts, self._now() + delay)
+            await self._store.postpone(delivery, attempts, self._now() + delay)
 
     async def _attempt(self, delivery: Delivery) -> str | None:
         """Call the webhook once; returns None when it took it, else why not, with `!` where that will not change."""

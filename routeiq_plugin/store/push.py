@@ -50,6 +50,8 @@ class Delivery:
     payload: str = field(repr=False)
     attempts: int
     """How often it was tried before."""
+    claimed_until: datetime
+    """Names the claim: no two of one notification end at the same time."""
 
 
 class PushStore:
@@ -115,7 +117,10 @@ class PushStore:
             await session.exec(delete(PushConfigRow).where(*_same(agent_id, task_id, config_id)))
 
     async def enqueue(self, push_id: str, payload: str, now: datetime) -> None:
-        """Keep a notification until it is delivered; raises `Unavailable` too when too many wait already."""
+        """Keep a notification until it is delivered.
+
+        Raises `Conflict` when its configuration is gone, and `Unavailable` too when too many wait already.
+        """
         async with self._database.tally() as session:
             waiting = select(func.count()).where(col(PushDeliveryRow.push_id) == push_id)
             if (await session.exec(waiting)).one() >= MAX_QUEUED:
@@ -143,27 +148,28 @@ class PushStore:
                 .values(claimed_until=now + lease)
                 .returning(*map(col, (PushDeliveryRow.id, PushDeliveryRow.push_id)))
                 .returning(*map(col, (PushDeliveryRow.payload, PushDeliveryRow.attempts)))
+                .returning(col(PushDeliveryRow.claimed_until))
                 .execution_options(synchronize_session=False)
             )
             return tuple(Delivery(*row) for row in taken)
 
-    async def done(self, delivery_id: int) -> None:
-        """Forget a notification that was delivered."""
+    async def done(self, delivery: Delivery) -> None:
+        """Forget a notification that was delivered, unless another worker has claimed it since."""
         async with self._database.tally() as session:
-            await session.exec(delete(PushDeliveryRow).where(col(PushDeliveryRow.id) == delivery_id))
+            await session.exec(delete(PushDeliveryRow).where(*_claimed(delivery)))
 
     async def drop(self, delivery: Delivery) -> None:
         """Forget a notification that its webhook does not take; one that is another's by now stays, for that one."""
-        mine = (col(PushDeliveryRow.id) == delivery.id, col(PushDeliveryRow.push_id) == delivery.push_id)
+        unmoved = col(PushDeliveryRow.push_id) == delivery.push_id
         async with self._database.tally() as session:
-            await session.exec(delete(PushDeliveryRow).where(*mine))
+            await session.exec(delete(PushDeliveryRow).where(*_claimed(delivery), unmoved))
 
-    async def postpone(self, delivery_id: int, attempts: int, due_at: datetime) -> None:
-        """Give a notification back, to be tried again from `due_at` on."""
+    async def postpone(self, delivery: Delivery, attempts: int, due_at: datetime) -> None:
+        """Give a notification back, to be tried again from `due_at` on, unless another worker has claimed it since."""
         async with self._database.tally() as session:
             await session.exec(
                 update(PushDeliveryRow)
-                .where(col(PushDeliveryRow.id) == delivery_id)
+                .where(*_claimed(delivery))
                 .values(attempts=attempts, due_at=due_at, claimed_until=None)
             )
 
@@ -214,6 +220,11 @@ class PushStore:
             created_at=row.created_at,
             **known,
         )
+
+
+def _claimed(delivery: Delivery) -> tuple[Any, ...]:
+    """Find a notification while the claim that it was taken with is the last one."""
+    return (col(PushDeliveryRow.id) == delivery.id, col(PushDeliveryRow.claimed_until) == delivery.claimed_until)
 
 
 def _same(agent_id: str, task_id: str, config_id: str) -> tuple[Any, ...]:

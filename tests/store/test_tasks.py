@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import pytest
 
-from routeiq_plugin.errors import CannotOpen, Conflict, InvalidRequest, Unavailable
+from routeiq_plugin.a2a import push
+from routeiq_plugin.a2a.deliveries import PushDeliveries
+from routeiq_plugin.errors import CannotOpen, Conflict, InvalidRequest, NotFound, Unavailable
+from routeiq_plugin.operations.faults import Faults
+from routeiq_plugin.outbound.clients import Clients
+from routeiq_plugin.outbound.guard import Guard
+from routeiq_plugin.settings import OutboundSettings
 from routeiq_plugin.store import push as push_store
 from routeiq_plugin.store.engine import Database
 from routeiq_plugin.store.failures import DatabaseUnavailable
@@ -42,6 +49,20 @@ def config(push_id: str = "p", **fields: Any) -> PushConfig:
             **fields,
         }
     )
+
+
+class Vanishing(PushStore):
+    """Loses each configuration as soon as it is read."""
+
+    async def get(self, push_id: str) -> PushConfig | None:
+        found = await super().get(push_id)
+        await self.remove(push_id)
+        return found
+
+
+def deliveries(store: PushStore) -> PushDeliveries:
+    guard = Guard(())
+    return PushDeliveries(store, Clients(OutboundSettings(), guard), guard, lambda: NOW, Faults(lambda: NOW).record)
 
 
 @pytest.fixture
@@ -202,13 +223,13 @@ async def test_what_waits_is_the_new_configurations_at_once(pushes: PushStore) -
     for payload in ("first", "second"):
         await pushes.enqueue("p1", payload, NOW)
     [first] = await pushes.claim(NOW, LEASE, 10)
-    await pushes.postpone(first.id, 5, NOW + timedelta(hours=1))
+    await pushes.postpone(first, 5, NOW + timedelta(hours=1))
     await pushes.put(config("p2"))
     await pushes.settle("p2", "t", "c", NOW)
     for payload in ("first", "second"):
         [taken] = await pushes.claim(NOW, LEASE, 10)
         assert (taken.push_id, taken.payload, taken.attempts) == ("p2", payload, 0)
-        await pushes.done(taken.id)
+        await pushes.done(taken)
 
 
 async def test_what_the_old_webhook_refuses_in_the_meantime_goes_to_the_new_one(pushes: PushStore) -> None:
@@ -223,6 +244,14 @@ async def test_what_the_old_webhook_refuses_in_the_meantime_goes_to_the_new_one(
     assert taken.push_id == "p2"
     await pushes.drop(taken)
     assert await pushes.next_due() is None
+
+
+async def test_a_callback_that_is_deleted_while_it_is_called_is_not_found(database: Database) -> None:
+    store = Vanishing(database, SEALER)
+    await store.put(config(push.push_id("token")))
+    with pytest.raises(NotFound):
+        await deliveries(store).receive("token", b'{"task": {"id": "t"}}')
+    assert await store.next_due() is None
 
 
 async def test_nothing_is_lost_of_what_is_kept_during_a_replacement(database_url: str, pushes: PushStore) -> None:
@@ -266,7 +295,7 @@ async def test_deliveries_go_in_order_and_to_one_worker_each(database_url: str, 
     assert sorted(delivery.payload for delivery in taken) == ["p0", "q0"]
     assert all(delivery.attempts == 0 for delivery in taken)
     for delivery in taken:
-        await pushes.done(delivery.id)
+        await pushes.done(delivery)
     assert sorted(each.payload for each in await pushes.claim(NOW, LEASE, 10)) == ["p1", "q1"]
 
 
@@ -275,7 +304,21 @@ async def test_what_a_dead_worker_held_is_taken_again(pushes: PushStore) -> None
     await pushes.enqueue("p", "once", NOW)
     [held] = await pushes.claim(NOW, LEASE, 1)
     assert await pushes.claim(NOW + LEASE / 2, LEASE, 1) == ()
-    assert await pushes.claim(NOW + LEASE, LEASE, 1) == (held,)
+    assert await pushes.claim(NOW + LEASE, LEASE, 1) == (replace(held, claimed_until=NOW + 2 * LEASE),)
+
+
+async def test_a_worker_that_outlived_its_claim_leaves_the_next_ones_alone(pushes: PushStore) -> None:
+    await pushes.put(config())
+    await pushes.enqueue("p", "once", NOW)
+    [late] = await pushes.claim(NOW, LEASE, 1)
+    [held] = await pushes.claim(NOW + LEASE, LEASE, 1)
+    await pushes.postpone(late, 1, NOW)
+    assert await pushes.claim(NOW + LEASE, LEASE, 1) == ()
+    await pushes.done(late)
+    await pushes.drop(late)
+    assert await pushes.next_due() == NOW
+    await pushes.done(held)
+    assert await pushes.next_due() is None
 
 
 async def test_what_failed_is_due_later(pushes: PushStore) -> None:
@@ -284,10 +327,10 @@ async def test_what_failed_is_due_later(pushes: PushStore) -> None:
     await pushes.enqueue("p", "once", NOW)
     [delivery] = await pushes.claim(NOW, LEASE, 1)
     later = NOW + timedelta(minutes=1)
-    await pushes.postpone(delivery.id, 1, later)
+    await pushes.postpone(delivery, 1, later)
     assert await pushes.next_due() == later
     assert await pushes.claim(NOW, LEASE, 1) == ()
-    assert await pushes.claim(later, LEASE, 1) == (Delivery(delivery.id, "p", "once", 1),)
+    assert await pushes.claim(later, LEASE, 1) == (Delivery(delivery.id, "p", "once", 1, later + LEASE),)
 
 
 async def test_with_a_configuration_goes_what_waits_for_it(database_url: str, pushes: PushStore) -> None:
