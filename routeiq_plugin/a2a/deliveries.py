@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol
 
 from routeiq_plugin.a2a.notifications import translated
 from routeiq_plugin.a2a.push import KEPT, AddressCheck, push_id
+from routeiq_plugin.a2a.tasks import NotTheirs, TaskCaller, TaskOwnership, a_task
 from routeiq_plugin.errors import (
     AddressRefused,
     BodyTooLarge,
@@ -62,12 +63,15 @@ class PushDeliveries:
     def __init__(
         self,
         store: PushStore,
+        ownership: TaskOwnership,
         clients: ClientFactory,
         guard: AddressCheck,
+        *,
         now: Callable[[], datetime],
         on_fault: Callable[[str, BaseException], None],
     ) -> None:
         self._store = store
+        self._ownership = ownership
         self._clients = clients
         self._guard = guard
         self._now = now
@@ -92,11 +96,23 @@ class PushDeliveries:
         notification = await asyncio.to_thread(translated, body, config.wire)
         if config.task_id and notification.task_id and notification.task_id != config.task_id:
             raise NotFound(_UNKNOWN)
+        if config.task_id is None and notification.task_id:
+            await self._begin(config, notification.task_id)
         try:
             await self._store.enqueue(config.push_id, notification.payload, self._now())
         except Conflict:
             raise NotFound(_UNKNOWN) from None  # deleted or replaced since it was read
         self._news.set()
+
+    async def _begin(self, config: PushConfig, task_id: str) -> None:
+        """Take the agent's word for which task a message began: its sender may have left before the answer."""
+        if config.owner:
+            sender = TaskCaller(config.owner, sees_all=False)
+            try:
+                await self._ownership.claim(config.agent_id, sender, [a_task(task_id)])
+            except NotTheirs:
+                raise NotFound(_UNKNOWN) from None
+            await self._store.settle(config.push_id, task_id, config.config_id or task_id, self._now())
 
     async def run(self) -> None:
         """Deliver until cancelled; what is being delivered then is taken up again after its lease."""

@@ -67,8 +67,8 @@ class PushConfigs:
         """Whether agents can be told where to call back."""
         return self._base_url() is not None
 
-    async def register(self, agent_id: str, asked: TaskPushNotificationConfig, wire: Wire) -> Registration:
-        """Store where the client wants to hear of `asked.task_id`, or of the task that is about to begin.
+    async def register(self, agent_id: str, asked: TaskPushNotificationConfig, wire: Wire, owner: str) -> Registration:
+        """Store where `owner` wants to hear of `asked.task_id`, or of the task that is about to begin.
 
         The agent may be told `callback` afterwards: its first notification finds the row. Then `settle` or `withdraw`.
         """
@@ -92,6 +92,7 @@ class PushConfigs:
             token=asked.token,
             scheme=asked.authentication.scheme,
             credentials=asked.authentication.credentials,
+            owner=owner,
         )
         await self._store.put(config)
         callback = TaskPushNotificationConfig(

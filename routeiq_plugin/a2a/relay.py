@@ -161,7 +161,8 @@ class Relay(RequestHandler):
             asked = params.configuration.task_push_notification_config
             self._require_push()
             asked.task_id = message.task_id
-            conversation.registration = await self._services.push.register(agent_id, asked, _wire(context))
+            wire = _wire(context)
+            conversation.registration = await self._services.push.register(agent_id, asked, wire, caller.owner)
             asked.CopyFrom(conversation.registration.callback)
             asked.ClearField("task_id")
         return conversation
@@ -224,7 +225,8 @@ class Relay(RequestHandler):
         with told_by(self._backend.address, context):
             self._require_push()
             await self._require(context, [a_task(params.task_id)])
-            kept = await self._services.push.register(self._backend.agent_id, params, _wire(context))
+            wire, owner = _wire(context), _caller(context).owner
+            kept = await self._services.push.register(self._backend.agent_id, params, wire, owner)
             try:
                 await self._backend.unary.create_task_push_notification_config(kept.callback, context=_onward(context))
             except BaseException:

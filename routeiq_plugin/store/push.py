@@ -18,6 +18,9 @@ from routeiq_plugin.store.tables import PushConfigRow, PushDeliveryRow
 MAX_QUEUED: Final = 1000
 """Notifications that one configuration may have waiting: an agent that floods is told to come back later."""
 
+_SEALED: Final = ("url", "token", "scheme", "credentials", "owner")
+"""Fields of a configuration that only we can read."""
+
 Wire = Literal["0.3", "1.0"]
 
 
@@ -39,6 +42,8 @@ class PushConfig:
     token: str = field(default="", repr=False)
     scheme: str = field(default="", repr=False)
     credentials: str = field(default="", repr=False)
+    owner: str = ""
+    """Whose the task is to be; empty where an older version of ours stored it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,13 +191,7 @@ class PushStore:
             return int(done.rowcount)
 
     def _row(self, config: PushConfig) -> PushConfigRow:
-        webhook = {
-            "url": config.url,
-            "token": config.token,
-            "scheme": config.scheme,
-            "credentials": config.credentials,
-        }
-        sealed = seal_mapping(self._sealer, webhook)
+        sealed = seal_mapping(self._sealer, {name: getattr(config, name) for name in _SEALED})
         assert sealed is not None
         return PushConfigRow(
             push_id=config.push_id,
@@ -209,7 +208,7 @@ class PushStore:
         if row.sealed_with != self._sealer.key_id:
             raise CannotOpen
         webhook: Mapping[str, Any] = open_mapping(self._sealer, row.webhook) or {}
-        known = {name: str(webhook.get(name) or "") for name in ("url", "token", "scheme", "credentials")}
+        known = {name: str(webhook.get(name) or "") for name in _SEALED}
         wire: Wire = "0.3" if row.wire == "0.3" else "1.0"
         return PushConfig(
             push_id=row.push_id,

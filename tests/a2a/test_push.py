@@ -124,6 +124,32 @@ def test_a_webhook_may_come_with_the_message(
     assert "with-it" not in json.dumps([each.body for each in backend.calls()])
 
 
+def test_a_client_that_left_before_the_answer_has_its_task_all_the_same(
+    client: httpx.Client, registration: Registered, backend: Backend, webhook: Webhook, reachable: Proxy
+) -> None:
+    gate = f"left {registration.agent_id}"
+    theirs = {"task": {"id": standing(client, registration, backend, f"theirs {gate}"), "contextId": "c"}}
+    left = backend.cancelled().disconnects
+    hook = {"taskPushNotificationConfig": {"url": webhook.url, "token": "t"}}
+    params = {**message(f"gate:{gate}"), "configuration": hook}
+    with reachable.client(granted(reachable, registration)) as leaving:
+        with pytest.raises(httpx.ReadTimeout):
+            leaving.post(registration.url, json=request("SendMessage", params), timeout=3)
+        backend.cancelled(at_least=left + 1)
+        [callback] = callbacks(backend, f"gate:{gate}")
+        with reachable.client(None) as agent:
+            assert agent.post(callback, json=theirs).status_code == 404
+        backend.release(gate, 5)
+        said = webhook.until_state(*DONE)[0].body
+        task_id = said["task"]["id"]
+        assert call(leaving, registration, "GetTask", {"id": task_id})["id"] == task_id
+        shown = call(leaving, registration, "ListTaskPushNotificationConfigs", {"taskId": task_id})
+        assert shown == {"configs": [{"id": task_id, "taskId": task_id, "url": webhook.url, "token": "t"}]}
+        call(leaving, registration, "DeleteTaskPushNotificationConfig", {"taskId": task_id, "id": task_id})
+        with reachable.client(None) as agent:
+            assert agent.post(callback, json={"task": {"id": task_id}}).status_code == 404
+
+
 def test_notifications_come_in_order(
     client: httpx.Client, registration: Registered, backend: Backend, webhook: Webhook
 ) -> None:

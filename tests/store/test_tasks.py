@@ -12,6 +12,7 @@ import pytest
 
 from routeiq_plugin.a2a import push
 from routeiq_plugin.a2a.deliveries import PushDeliveries
+from routeiq_plugin.a2a.tasks import TaskOwnership
 from routeiq_plugin.errors import CannotOpen, Conflict, InvalidRequest, NotFound, Unavailable
 from routeiq_plugin.operations.faults import Faults
 from routeiq_plugin.outbound.clients import Clients
@@ -60,9 +61,10 @@ class Vanishing(PushStore):
         return found
 
 
-def deliveries(store: PushStore) -> PushDeliveries:
-    guard = Guard(())
-    return PushDeliveries(store, Clients(OutboundSettings(), guard), guard, lambda: NOW, Faults(lambda: NOW).record)
+def deliveries(store: PushStore, tasks: TaskStore) -> PushDeliveries:
+    guard, ownership = Guard(()), TaskOwnership(tasks, lambda: NOW)
+    clients, faults = Clients(OutboundSettings(), guard), Faults(lambda: NOW)
+    return PushDeliveries(store, ownership, clients, guard, now=lambda: NOW, on_fault=faults.record)
 
 
 @pytest.fixture
@@ -246,12 +248,31 @@ async def test_what_the_old_webhook_refuses_in_the_meantime_goes_to_the_new_one(
     assert await pushes.next_due() is None
 
 
-async def test_a_callback_that_is_deleted_while_it_is_called_is_not_found(database: Database) -> None:
+async def test_a_callback_that_is_deleted_while_it_is_called_is_not_found(database: Database, tasks: TaskStore) -> None:
     store = Vanishing(database, SEALER)
     await store.put(config(push.push_id("token")))
     with pytest.raises(NotFound):
-        await deliveries(store).receive("token", b'{"task": {"id": "t"}}')
+        await deliveries(store, tasks).receive("token", b'{"task": {"id": "t"}}')
     assert await store.next_due() is None
+
+
+async def test_a_notification_that_comes_before_the_answer_gives_its_task_to_who_sent_the_message(
+    pushes: PushStore, tasks: TaskStore
+) -> None:
+    receiving = deliveries(pushes, tasks)
+    await tasks.claim("a", "bob", [Owned(Kind.TASK, "his")], NOW)
+    sent = config(push.push_id("token"), task_id=None, config_id="", owner="alice")
+    await pushes.put(sent)
+    with pytest.raises(NotFound):
+        await receiving.receive("token", b'{"task": {"id": "his"}}')
+    assert await pushes.get(sent.push_id) == sent
+    await receiving.receive("token", b'{"task": {"id": "hers"}}')
+    hers = Owned(Kind.TASK, "hers")
+    assert await tasks.owners("a", [hers]) == {hers: "alice"}
+    assert await pushes.of_task("a", "hers") == (replace(sent, task_id="hers", config_id="hers"),)
+    with pytest.raises(NotFound):
+        await receiving.receive("token", b'{"task": {"id": "another"}}')
+    assert [each.payload for each in await pushes.claim(NOW, LEASE, 10)] == ['{"task": {"id": "hers"}}']
 
 
 async def test_nothing_is_lost_of_what_is_kept_during_a_replacement(database_url: str, pushes: PushStore) -> None:
