@@ -187,10 +187,11 @@ class Gateway:
         store = PushStore(self._database, SaltKeySealer())
         base = partial(callback_base, self._settings.public_url)
         now = partial(datetime.now, UTC)
+        ownership = TaskOwnership(TaskStore(self._database), now)
         return TaskServices(
-            ownership=TaskOwnership(TaskStore(self._database), now),
+            ownership=ownership,
             push=PushConfigs(store, guard, base, now),
-            deliveries=PushDeliveries(store, self._clients, guard, now, self._faults.record),
+            deliveries=PushDeliveries(store, ownership, self._clients, guard, now=now, on_fault=self._faults.record),
             sealer=SaltKeySealer(),
             on_fault=self._faults.record,
         )

@@ -10,7 +10,16 @@ from typing import Any, Final, Protocol
 
 from routeiq_plugin.a2a.notifications import translated
 from routeiq_plugin.a2a.push import KEPT, AddressCheck, push_id
-from routeiq_plugin.errors import AddressRefused, BodyTooLarge, CannotOpen, NotFound, RouteIQError, Unavailable
+from routeiq_plugin.a2a.tasks import NotTheirs, TaskCaller, TaskOwnership, a_task
+from routeiq_plugin.errors import (
+    AddressRefused,
+    BodyTooLarge,
+    CannotOpen,
+    Conflict,
+    NotFound,
+    RouteIQError,
+    Unavailable,
+)
 from routeiq_plugin.store.push import Delivery, PushConfig, PushStore
 
 logger = logging.getLogger(__name__)
@@ -36,6 +45,8 @@ LAST_WORD: Final = frozenset(range(300, 500)) - {408, 425, 429}
 
 _TOKEN_HEADER: Final = "X-A2A-Notification-Token"  # noqa: S105  a header's name
 _UNKNOWN: Final = "Not Found"
+_GONE: Final = "the webhook was deleted or replaced"
+"""Tried again all the same: what was deleted leaves nothing to try, what was replaced has its notifications."""
 
 
 class ClientFactory(Protocol):
@@ -52,12 +63,15 @@ class PushDeliveries:
     def __init__(
         self,
         store: PushStore,
+        ownership: TaskOwnership,
         clients: ClientFactory,
         guard: AddressCheck,
+        *,
         now: Callable[[], datetime],
         on_fault: Callable[[str, BaseException], None],
     ) -> None:
         self._store = store
+        self._ownership = ownership
         self._clients = clients
         self._guard = guard
         self._now = now
@@ -82,8 +96,23 @@ class PushDeliveries:
         notification = await asyncio.to_thread(translated, body, config.wire)
         if config.task_id and notification.task_id and notification.task_id != config.task_id:
             raise NotFound(_UNKNOWN)
-        await self._store.enqueue(config.push_id, notification.payload, self._now())
+        if config.task_id is None and notification.task_id:
+            await self._begin(config, notification.task_id)
+        try:
+            await self._store.enqueue(config.push_id, notification.payload, self._now())
+        except Conflict:
+            raise NotFound(_UNKNOWN) from None  # deleted or replaced since it was read
         self._news.set()
+
+    async def _begin(self, config: PushConfig, task_id: str) -> None:
+        """Take the agent's word for which task a message began: its sender may have left before the answer."""
+        if config.owner:
+            sender = TaskCaller(config.owner, sees_all=False)
+            try:
+                await self._ownership.claim(config.agent_id, sender, [a_task(task_id)])
+            except NotTheirs:
+                raise NotFound(_UNKNOWN) from None
+            await self._store.settle(config.push_id, task_id, config.config_id or task_id, self._now())
 
     async def run(self) -> None:
         """Deliver until cancelled; what is being delivered then is taken up again after its lease."""
@@ -141,14 +170,14 @@ class PushDeliveries:
         attempts = delivery.attempts + 1
         if failure is None:
             self.delivered += 1
-            await self._store.done(delivery.id)
+            await self._store.done(delivery)
         elif failure.startswith("!") or attempts >= ATTEMPTS:
             self.dropped += 1
             logger.warning("routeiq: a push notification was given up after %d tries: %s", attempts, failure)
-            await self._store.done(delivery.id)
+            await self._store.drop(delivery)
         else:
             delay = min(FIRST_DELAY * 2**delivery.attempts, LONGEST_DELAY)
-            await self._store.postpone(delivery.id, attempts, self._now() + delay)
+            await self._store.postpone(delivery, attempts, self._now() + delay)
 
     async def _attempt(self, delivery: Delivery) -> str | None:
         """Call the webhook once; returns None when it took it, else why not, with `!` where that will not change."""
@@ -157,21 +186,24 @@ class PushDeliveries:
         except CannotOpen:
             return "the webhook was sealed with another key"
         if config is None:
-            return None  # deleted meanwhile: nobody wants it any more
+            return _GONE
         try:
             async with asyncio.timeout(SECONDS):
                 await self._guard.check(config.url)
-                response = await self._clients.httpx_client().post(
-                    config.url, content=delivery.payload.encode(), headers=_headers(config)
-                )
+                status = await self._post(config, delivery.payload)
         except AddressRefused as refused:
             return f"{refused.detail}"
         except Exception as failure:  # noqa: BLE001  whatever it was, it is tried again
             return type(failure).__name__
-        status: int = response.status_code
         if 200 <= status < 300:
             return None
         return f"!HTTP {status}" if status in LAST_WORD else f"HTTP {status}"
+
+    async def _post(self, config: PushConfig, payload: str) -> int:
+        """Return the status; the body is left unread, since one too large or too slow would undo a good answer."""
+        client = self._clients.httpx_client()
+        async with client.stream("POST", config.url, content=payload.encode(), headers=_headers(config)) as response:
+            return int(response.status_code)
 
 
 def _headers(config: PushConfig) -> dict[str, str]:

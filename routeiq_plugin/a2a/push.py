@@ -67,10 +67,10 @@ class PushConfigs:
         """Whether agents can be told where to call back."""
         return self._base_url() is not None
 
-    async def register(self, agent_id: str, asked: TaskPushNotificationConfig, wire: Wire) -> Registration:
-        """Store where the client wants to hear of `asked.task_id`, or of the task that is about to begin.
+    async def register(self, agent_id: str, asked: TaskPushNotificationConfig, wire: Wire, owner: str) -> Registration:
+        """Store where `owner` wants to hear of `asked.task_id`, or of the task that is about to begin.
 
-        The agent may be told `callback` afterwards: its first notification finds the row.
+        The agent may be told `callback` afterwards: its first notification finds the row. Then `settle` or `withdraw`.
         """
         from a2a.types.a2a_pb2 import TaskPushNotificationConfig
         from a2a.utils.errors import PushNotificationNotSupportedError
@@ -92,6 +92,7 @@ class PushConfigs:
             token=asked.token,
             scheme=asked.authentication.scheme,
             credentials=asked.authentication.credentials,
+            owner=owner,
         )
         await self._store.put(config)
         callback = TaskPushNotificationConfig(
@@ -99,12 +100,12 @@ class PushConfigs:
         )
         return Registration(config.push_id, _shown(config), callback)
 
-    async def bind(self, registration: Registration, task_id: str) -> None:
-        """Name the task that a configuration came with."""
-        await self._store.bind(registration.push_id, task_id, registration.callback.id or task_id)
+    async def settle(self, registration: Registration, task_id: str) -> None:
+        """Let a configuration that the agent took replace the task's other one of its id."""
+        await self._store.settle(registration.push_id, task_id, registration.callback.id or task_id, self._now())
 
     async def withdraw(self, push_id: str) -> None:
-        """Forget a configuration that the agent did not take."""
+        """Forget a configuration that the agent did not take; the one it was to replace stays."""
         await self._store.remove(push_id)
 
     async def of_task(self, agent_id: str, task_id: str) -> Sequence[TaskPushNotificationConfig]:
@@ -113,9 +114,7 @@ class PushConfigs:
 
     async def remove(self, agent_id: str, task_id: str, config_id: str) -> None:
         """Forget a task's configuration of that id, if there is one."""
-        for config in await self._store.of_task(agent_id, task_id):
-            if config.config_id == config_id:
-                await self._store.remove(config.push_id)
+        await self._store.forget(agent_id, task_id, config_id)
 
     async def _check(self, asked: TaskPushNotificationConfig) -> None:
         from a2a.utils.errors import InvalidParamsError

@@ -85,19 +85,21 @@ class _Conversation:
     services: TaskServices
     registration: Registration | None = None
     task_id: str = ""
+    settled: bool = False
+    """Whether the agent has answered for a task, and so has taken the webhook."""
 
     async def heard(self, event: Any) -> None:
         """Note what an answer names, before the caller reads it; raises `NotTheirs`."""
         task_id, context_id = _ids(event)
         await self.services.ownership.claim(self.agent_id, self.caller, named(task_id, context_id))
-        if task_id and not self.task_id:
-            self.task_id = task_id
-            if self.registration is not None:
-                await self.services.push.bind(self.registration, task_id)
+        self.task_id = self.task_id or task_id
+        if self.registration is not None and self.task_id and not self.settled:
+            await self.services.push.settle(self.registration, self.task_id)
+            self.settled = True
 
     async def over(self) -> None:
-        """Take back the webhook of a message that began no task."""
-        if self.registration is not None and not self.task_id:
+        """Take back the webhook of a message that began no task, or failed before its task was heard of."""
+        if self.registration is not None and not self.settled:
             await self.services.push.withdraw(self.registration.push_id)
 
 
@@ -159,7 +161,8 @@ class Relay(RequestHandler):
             asked = params.configuration.task_push_notification_config
             self._require_push()
             asked.task_id = message.task_id
-            conversation.registration = await self._services.push.register(agent_id, asked, _wire(context))
+            wire = _wire(context)
+            conversation.registration = await self._services.push.register(agent_id, asked, wire, caller.owner)
             asked.CopyFrom(conversation.registration.callback)
             asked.ClearField("task_id")
         return conversation
@@ -222,12 +225,14 @@ class Relay(RequestHandler):
         with told_by(self._backend.address, context):
             self._require_push()
             await self._require(context, [a_task(params.task_id)])
-            kept = await self._services.push.register(self._backend.agent_id, params, _wire(context))
+            wire, owner = _wire(context), _caller(context).owner
+            kept = await self._services.push.register(self._backend.agent_id, params, wire, owner)
             try:
                 await self._backend.unary.create_task_push_notification_config(kept.callback, context=_onward(context))
             except BaseException:
                 await self._services.push.withdraw(kept.push_id)
                 raise
+            await self._services.push.settle(kept, params.task_id)
             return kept.shown
 
     async def on_get_task_push_notification_config(

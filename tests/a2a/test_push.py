@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -19,7 +20,8 @@ from tests.support.proxy import Proxy
 pytestmark = pytest.mark.requirement("A2A-22")
 
 DONE: Final = ("TASK_STATE_COMPLETED", "completed")
-NOT_SUPPORTED, INVALID_PARAMS = -32003, -32602
+CALLBACK: Final = re.compile(r'http://[^"]*/routeiq/push/[^"]*')
+NOT_SUPPORTED, INVALID_PARAMS, INTERNAL = -32003, -32602, -32603
 
 
 @pytest.fixture
@@ -58,6 +60,12 @@ def standing(client: httpx.Client, agent: Registered, backend: Backend, gate: st
 def given(backend: Backend, task_id: str) -> list[str]:
     """Everything that the agent received about the task."""
     return [json.dumps(call.body) for call in backend.calls() if task_id in json.dumps(call.body)]
+
+
+def callbacks(backend: Backend, text: str) -> list[str]:
+    """Where the agent was told to call back, in requests that hold the text, oldest first."""
+    found = (CALLBACK.search(each) for each in given(backend, text))
+    return [each[0] for each in found if each]
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -116,6 +124,32 @@ def test_a_webhook_may_come_with_the_message(
     assert "with-it" not in json.dumps([each.body for each in backend.calls()])
 
 
+def test_a_client_that_left_before_the_answer_has_its_task_all_the_same(
+    client: httpx.Client, registration: Registered, backend: Backend, webhook: Webhook, reachable: Proxy
+) -> None:
+    gate = f"left {registration.agent_id}"
+    theirs = {"task": {"id": standing(client, registration, backend, f"theirs {gate}"), "contextId": "c"}}
+    left = backend.cancelled().disconnects
+    hook = {"taskPushNotificationConfig": {"url": webhook.url, "token": "t"}}
+    params = {**message(f"gate:{gate}"), "configuration": hook}
+    with reachable.client(granted(reachable, registration)) as leaving:
+        with pytest.raises(httpx.ReadTimeout):
+            leaving.post(registration.url, json=request("SendMessage", params), timeout=3)
+        backend.cancelled(at_least=left + 1)
+        [callback] = callbacks(backend, f"gate:{gate}")
+        with reachable.client(None) as agent:
+            assert agent.post(callback, json=theirs).status_code == 404
+        backend.release(gate, 5)
+        said = webhook.until_state(*DONE)[0].body
+        task_id = said["task"]["id"]
+        assert call(leaving, registration, "GetTask", {"id": task_id})["id"] == task_id
+        shown = call(leaving, registration, "ListTaskPushNotificationConfigs", {"taskId": task_id})
+        assert shown == {"configs": [{"id": task_id, "taskId": task_id, "url": webhook.url, "token": "t"}]}
+        call(leaving, registration, "DeleteTaskPushNotificationConfig", {"taskId": task_id, "id": task_id})
+        with reachable.client(None) as agent:
+            assert agent.post(callback, json={"task": {"id": task_id}}).status_code == 404
+
+
 def test_notifications_come_in_order(
     client: httpx.Client, registration: Registered, backend: Backend, webhook: Webhook
 ) -> None:
@@ -152,6 +186,91 @@ def test_a_webhook_that_says_no_is_not_asked_again(
     backend.release(gate, 4)
     calls = webhook.until_state(*DONE)
     assert len({json.dumps(each.body) for each in calls}) == len(calls) == 4
+
+
+@pytest.mark.parametrize("promised", [1, 1_000_000_000], ids=["slow", "large"])
+def test_a_good_answer_counts_whatever_its_body(
+    client: httpx.Client,
+    registration: Registered,
+    backend: Backend,
+    webhook: Webhook,
+    reachable: Proxy,
+    *,
+    promised: int,
+) -> None:
+    webhook.answer(200, promised=promised)
+    task_id = standing(client, registration, backend, f"body {registration.agent_id}")
+    call(client, registration, "CreateTaskPushNotificationConfig", {"taskId": task_id, "url": webhook.url})
+    [callback] = callbacks(backend, task_id)
+    events = [{"task": {"id": task_id, "contextId": f"c-{number}"}} for number in range(2)]
+    with reachable.client(None) as agent:
+        assert [agent.post(callback, json=event).status_code for event in events] == [204, 204]
+    assert [each.body for each in webhook.until(2)] == events
+
+
+@pytest.mark.parametrize("way", ["set", "message"])
+def test_a_replaced_webhooks_notifications_go_to_the_new_one(
+    client: httpx.Client, registration: Registered, backend: Backend, webhook: Webhook, reachable: Proxy, *, way: str
+) -> None:
+    webhook.answer(503)
+    task_id = call(client, registration, "SendMessage", message("ask:more"))["task"]["id"]
+    config = {"taskId": task_id, "id": "c", "url": webhook.url, "token": "old"}
+    call(client, registration, "CreateTaskPushNotificationConfig", config)
+    [callback] = callbacks(backend, task_id)
+    event = {"task": {"id": task_id, "contextId": "c"}}
+    with reachable.client(None) as agent:
+        assert agent.post(callback, json=event).status_code == 204
+        webhook.until(1)
+        if way == "set":
+            call(client, registration, "CreateTaskPushNotificationConfig", {**config, "token": "new"})
+        else:
+            hook = {"id": "c", "url": webhook.url, "token": "new"}
+            params = {**message("more"), "configuration": {"taskPushNotificationConfig": hook}}
+            params["message"]["taskId"] = task_id
+            call(client, registration, "SendMessage", params)
+        assert agent.post(callback, json=event).status_code == 404
+    webhook.answer(204)
+    webhook.until_told("new", event)
+    [shown] = call(client, registration, "ListTaskPushNotificationConfigs", {"taskId": task_id})["configs"]
+    assert shown["token"] == "new"
+
+
+def test_a_webhook_that_the_agent_did_not_take_leaves_the_one_before(reachable: Proxy, webhook: Webhook) -> None:
+    with (
+        agent("1.0") as backend,
+        registered(reachable, backend.card()) as known,
+        reachable.client(granted(reachable, known)) as client,
+        reachable.client(None) as caller,
+    ):
+        task_id = standing(client, known, backend, "untaken")
+        config = {"taskId": task_id, "id": "c", "url": webhook.url, "token": "old"}
+        call(client, known, "CreateTaskPushNotificationConfig", config)
+        [callback] = callbacks(backend, task_id)
+        backend.stop()
+        params = {**config, "token": "new"}
+        refused = client.post(known.url, json=request("CreateTaskPushNotificationConfig", params))
+        assert error_of(refused)["code"] == INTERNAL
+        assert call(client, known, "ListTaskPushNotificationConfigs", {"taskId": task_id}) == {"configs": [config]}
+        event = {"task": {"id": task_id, "contextId": "c"}}
+        assert caller.post(callback, json=event).status_code == 204
+        webhook.until_told("old", event)
+
+
+def test_a_message_that_fails_leaves_no_webhook_behind(reachable: Proxy, webhook: Webhook) -> None:
+    with (
+        agent("1.0") as backend,
+        registered(reachable, backend.card()) as known,
+        reachable.client(granted(reachable, known)) as client,
+    ):
+        task_id = standing(client, known, backend, "fails")
+        config = {"taskId": task_id, "id": "before", "url": webhook.url}
+        call(client, known, "CreateTaskPushNotificationConfig", config)
+        backend.stop()
+        params = {**message("more"), "configuration": {"taskPushNotificationConfig": {"url": webhook.url}}}
+        params["message"]["taskId"] = task_id
+        assert error_of(client.post(known.url, json=request("SendMessage", params)))["code"] == INTERNAL
+        shown = call(client, known, "ListTaskPushNotificationConfigs", {"taskId": task_id})
+        assert [each["id"] for each in shown["configs"]] == ["before"]
 
 
 def test_a_deleted_webhook_hears_nothing_more(

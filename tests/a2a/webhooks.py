@@ -50,6 +50,7 @@ class Webhook(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.url: str = f"http://127.0.0.1:{self.server_address[1]}/hook?client=secret"
         self.status = 204
+        self.promised = 0
         self.calls: list[Call] = []
         self.changed = threading.Condition()
 
@@ -67,10 +68,20 @@ class Webhook(ThreadingHTTPServer):
                 raise TimeoutError(f"none of {states} came: {self.calls}")
             return list(self.calls)
 
-    def answer(self, status: int) -> None:
-        """Answer so from now on."""
+    def until_told(self, token: str, body: Any) -> None:
+        """Return when this has come with this token; raises `TimeoutError`."""
+
+        def told() -> bool:
+            return any(call.headers.get(TOKEN.lower()) == token and call.body == body for call in self.calls)
+
         with self.changed:
-            self.status = status
+            if not self.changed.wait_for(told, _SECONDS):
+                raise TimeoutError(f"nothing came with {token}: {self.calls}")
+
+    def answer(self, status: int, *, promised: int = 0) -> None:
+        """Answer so from now on, with so many bytes that are announced and never come."""
+        with self.changed:
+            self.status, self.promised = status, promised
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -81,11 +92,11 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
         call = Call({name.lower(): value for name, value in self.headers.items()}, json.loads(body))
         with self.server.changed:
-            status = self.server.status
+            status, promised = self.server.status, self.server.promised
             self.server.calls.append(call)
             self.server.changed.notify_all()
         self.send_response(status)
-        self.send_header("Content-Length", "0")
+        self.send_header("Content-Length", str(promised))
         self.end_headers()
 
     def log_message(self, format: str, *arguments: Any) -> None:

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import pytest
 
-from routeiq_plugin.errors import CannotOpen, InvalidRequest, Unavailable
+from routeiq_plugin.a2a import push
+from routeiq_plugin.a2a.deliveries import PushDeliveries
+from routeiq_plugin.a2a.tasks import TaskOwnership
+from routeiq_plugin.errors import CannotOpen, Conflict, InvalidRequest, NotFound, Unavailable
+from routeiq_plugin.operations.faults import Faults
+from routeiq_plugin.outbound.clients import Clients
+from routeiq_plugin.outbound.guard import Guard
+from routeiq_plugin.settings import OutboundSettings
 from routeiq_plugin.store import push as push_store
 from routeiq_plugin.store.engine import Database
 from routeiq_plugin.store.failures import DatabaseUnavailable
@@ -42,6 +50,21 @@ def config(push_id: str = "p", **fields: Any) -> PushConfig:
             **fields,
         }
     )
+
+
+class Vanishing(PushStore):
+    """Loses each configuration as soon as it is read."""
+
+    async def get(self, push_id: str) -> PushConfig | None:
+        found = await super().get(push_id)
+        await self.remove(push_id)
+        return found
+
+
+def deliveries(store: PushStore, tasks: TaskStore) -> PushDeliveries:
+    guard, ownership = Guard(()), TaskOwnership(tasks, lambda: NOW)
+    clients, faults = Clients(OutboundSettings(), guard), Faults(lambda: NOW)
+    return PushDeliveries(store, ownership, clients, guard, now=lambda: NOW, on_fault=faults.record)
 
 
 @pytest.fixture
@@ -165,22 +188,120 @@ async def test_a_new_key_opens_it_after_a_rotation(database: Database, pushes: P
     assert await PushStore(database, OTHER_SEALER).get("p") == config()
 
 
-async def test_a_configuration_replaces_the_one_of_its_id(pushes: PushStore) -> None:
+async def test_a_configuration_replaces_the_one_of_its_id_when_it_is_settled(pushes: PushStore) -> None:
     await pushes.put(config("p1"))
     await pushes.put(config("p2"))
     await pushes.put(config("p3", config_id="other"))
     await pushes.put(config("p4", task_id="another"))
-    assert {each.push_id for each in await pushes.of_task("a", "t")} == {"p2", "p3"}
+    assert [each.push_id for each in await pushes.of_task("a", "t")] == ["p2", "p3"]
+    assert await pushes.get("p1") == config("p1")
+    await pushes.settle("p2", "t", "c", NOW)
+    assert [each.push_id for each in await pushes.of_task("a", "t")] == ["p2", "p3"]
+    assert await pushes.get("p1") is None
+    await pushes.forget("a", "t", "c")
+    assert [each.push_id for each in await pushes.of_task("a", "t")] == ["p3"]
+    assert await pushes.get("p4") == config("p4", task_id="another")
+
+
+async def test_a_configuration_that_is_taken_back_leaves_the_one_it_was_to_replace(pushes: PushStore) -> None:
+    await pushes.put(config("p1"))
+    await pushes.enqueue("p1", "waits", NOW)
+    await pushes.put(config("p2"))
+    await pushes.remove("p2")
+    assert await pushes.of_task("a", "t") == (config("p1"),)
+    assert [each.payload for each in await pushes.claim(NOW, LEASE, 10)] == ["waits"]
+
+
+async def test_an_earlier_configuration_does_not_replace_a_later_one(pushes: PushStore) -> None:
+    await pushes.put(config("p1"))
+    await pushes.put(config("p0", created_at=NOW + timedelta(seconds=1)))
+    await pushes.settle("p1", "t", "c", NOW)
+    assert [each.push_id for each in await pushes.of_task("a", "t")] == ["p0"]
+    assert await pushes.get("p1") == config("p1")
+
+
+async def test_what_waits_is_the_new_configurations_at_once(pushes: PushStore) -> None:
+    await pushes.put(config("p1"))
+    for payload in ("first", "second"):
+        await pushes.enqueue("p1", payload, NOW)
+    [first] = await pushes.claim(NOW, LEASE, 10)
+    await pushes.postpone(first, 5, NOW + timedelta(hours=1))
+    await pushes.put(config("p2"))
+    await pushes.settle("p2", "t", "c", NOW)
+    for payload in ("first", "second"):
+        [taken] = await pushes.claim(NOW, LEASE, 10)
+        assert (taken.push_id, taken.payload, taken.attempts) == ("p2", payload, 0)
+        await pushes.done(taken)
+
+
+async def test_what_the_old_webhook_refuses_in_the_meantime_goes_to_the_new_one(pushes: PushStore) -> None:
+    await pushes.put(config("p1"))
+    await pushes.enqueue("p1", "x", NOW)
+    [held] = await pushes.claim(NOW, LEASE, 10)
+    await pushes.put(config("p2"))
+    await pushes.settle("p2", "t", "c", NOW)
+    assert await pushes.claim(NOW, LEASE, 10) == (), "one worker has it still"
+    await pushes.drop(held)
+    [taken] = await pushes.claim(NOW + LEASE, LEASE, 10)
+    assert taken.push_id == "p2"
+    await pushes.drop(taken)
+    assert await pushes.next_due() is None
+
+
+async def test_a_callback_that_is_deleted_while_it_is_called_is_not_found(database: Database, tasks: TaskStore) -> None:
+    store = Vanishing(database, SEALER)
+    await store.put(config(push.push_id("token")))
+    with pytest.raises(NotFound):
+        await deliveries(store, tasks).receive("token", b'{"task": {"id": "t"}}')
+    assert await store.next_due() is None
+
+
+async def test_a_notification_that_comes_before_the_answer_gives_its_task_to_who_sent_the_message(
+    pushes: PushStore, tasks: TaskStore
+) -> None:
+    receiving = deliveries(pushes, tasks)
+    await tasks.claim("a", "bob", [Owned(Kind.TASK, "his")], NOW)
+    sent = config(push.push_id("token"), task_id=None, config_id="", owner="alice")
+    await pushes.put(sent)
+    with pytest.raises(NotFound):
+        await receiving.receive("token", b'{"task": {"id": "his"}}')
+    assert await pushes.get(sent.push_id) == sent
+    await receiving.receive("token", b'{"task": {"id": "hers"}}')
+    hers = Owned(Kind.TASK, "hers")
+    assert await tasks.owners("a", [hers]) == {hers: "alice"}
+    assert await pushes.of_task("a", "hers") == (replace(sent, task_id="hers", config_id="hers"),)
+    with pytest.raises(NotFound):
+        await receiving.receive("token", b'{"task": {"id": "another"}}')
+    assert [each.payload for each in await pushes.claim(NOW, LEASE, 10)] == ['{"task": {"id": "hers"}}']
+
+
+async def test_nothing_is_lost_of_what_is_kept_during_a_replacement(database_url: str, pushes: PushStore) -> None:
+    async def kept(store: PushStore, payload: str) -> str | None:
+        try:
+            await store.enqueue("p1", payload, NOW)
+        except Conflict:
+            return None
+        return payload
+
+    await pushes.put(config("p1"))
+    await pushes.put(config("p2"))
+    async with opened(database_url) as elsewhere:
+        other = PushStore(elsewhere, SEALER)
+        *payloads, _ = await asyncio.gather(
+            *(kept(other, str(number)) for number in range(20)), pushes.settle("p2", "t", "c", NOW)
+        )
+    waiting = sql(database_url, "SELECT payload FROM routeiq_push_delivery WHERE push_id = 'p2'")
+    assert {payload for (payload,) in waiting} == {each for each in payloads if each is not None}
 
 
 async def test_a_configuration_may_come_before_its_task(pushes: PushStore) -> None:
     await pushes.put(config("p1"))
     await pushes.put(config("p2", task_id=None, config_id=""))
     await pushes.put(config("p3", task_id=None, config_id=""))
-    await pushes.bind("p2", "t", "c")
+    await pushes.settle("p2", "t", "c", NOW)
     assert [each.push_id for each in await pushes.of_task("a", "t")] == ["p2"]
     assert await pushes.get("p3") == config("p3", task_id=None, config_id="")
-    await pushes.bind("gone", "t", "c")
+    await pushes.settle("gone", "t", "c", NOW)
 
 
 async def test_deliveries_go_in_order_and_to_one_worker_each(database_url: str, pushes: PushStore) -> None:
@@ -195,7 +316,7 @@ async def test_deliveries_go_in_order_and_to_one_worker_each(database_url: str, 
     assert sorted(delivery.payload for delivery in taken) == ["p0", "q0"]
     assert all(delivery.attempts == 0 for delivery in taken)
     for delivery in taken:
-        await pushes.done(delivery.id)
+        await pushes.done(delivery)
     assert sorted(each.payload for each in await pushes.claim(NOW, LEASE, 10)) == ["p1", "q1"]
 
 
@@ -204,7 +325,21 @@ async def test_what_a_dead_worker_held_is_taken_again(pushes: PushStore) -> None
     await pushes.enqueue("p", "once", NOW)
     [held] = await pushes.claim(NOW, LEASE, 1)
     assert await pushes.claim(NOW + LEASE / 2, LEASE, 1) == ()
-    assert await pushes.claim(NOW + LEASE, LEASE, 1) == (held,)
+    assert await pushes.claim(NOW + LEASE, LEASE, 1) == (replace(held, claimed_until=NOW + 2 * LEASE),)
+
+
+async def test_a_worker_that_outlived_its_claim_leaves_the_next_ones_alone(pushes: PushStore) -> None:
+    await pushes.put(config())
+    await pushes.enqueue("p", "once", NOW)
+    [late] = await pushes.claim(NOW, LEASE, 1)
+    [held] = await pushes.claim(NOW + LEASE, LEASE, 1)
+    await pushes.postpone(late, 1, NOW)
+    assert await pushes.claim(NOW + LEASE, LEASE, 1) == ()
+    await pushes.done(late)
+    await pushes.drop(late)
+    assert await pushes.next_due() == NOW
+    await pushes.done(held)
+    assert await pushes.next_due() is None
 
 
 async def test_what_failed_is_due_later(pushes: PushStore) -> None:
@@ -213,10 +348,10 @@ async def test_what_failed_is_due_later(pushes: PushStore) -> None:
     await pushes.enqueue("p", "once", NOW)
     [delivery] = await pushes.claim(NOW, LEASE, 1)
     later = NOW + timedelta(minutes=1)
-    await pushes.postpone(delivery.id, 1, later)
+    await pushes.postpone(delivery, 1, later)
     assert await pushes.next_due() == later
     assert await pushes.claim(NOW, LEASE, 1) == ()
-    assert await pushes.claim(later, LEASE, 1) == (Delivery(delivery.id, "p", "once", 1),)
+    assert await pushes.claim(later, LEASE, 1) == (Delivery(delivery.id, "p", "once", 1, later + LEASE),)
 
 
 async def test_with_a_configuration_goes_what_waits_for_it(database_url: str, pushes: PushStore) -> None:
