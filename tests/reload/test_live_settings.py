@@ -94,6 +94,27 @@ def test_an_alias_that_cannot_serve_changes_nothing(alias: dict[str, Any], path:
     assert shared.ask("other") == "400"
 
 
+def test_a_refused_reload_leaves_prices_and_callbacks(tmp_path: Path) -> None:
+    def kept(price: float) -> list[dict[str, Any]]:
+        return [deployment("kept", "kept answer", model_id="kept", input_cost_per_token=price)]
+
+    with reloading(tmp_path, config={"model_list": [deployment("fake-model", "first answer"), *kept(1e-6)]}) as shared:
+        before = cost(shared), shared.control("facts")["callbacks"]
+        shared.change(
+            model_list=[deployment("fake-model", "first answer"), *kept(5e-3)],
+            router_settings={"routing_strategy": "least-busy"},
+            routeiq=routing(auto={**ALIAS, "strategy": "llmrouter-knn", "artifact": "/nowhere"}),
+        )
+        assert shared.reload().status_code == 422
+        assert (cost(shared), shared.control("facts")["callbacks"]) == before
+
+
+def cost(shared: Reloading) -> str:
+    body = {"model": "kept", "messages": [{"role": "user", "content": "hi"}]}
+    told: str = shared.client.post("/v1/chat/completions", json=body).headers["x-litellm-response-cost"]
+    return told
+
+
 def test_an_artifact_that_fails_its_self_test_changes_nothing(two_workers: Reloading, tmp_path: Path) -> None:
     shared = two_workers
     world.train(tmp_path)
