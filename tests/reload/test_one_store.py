@@ -15,7 +15,9 @@ import pytest_asyncio
 from routeiq_plugin.reload import following
 from routeiq_plugin.reload.following import Following, Polling
 from routeiq_plugin.reload.service import Order
+from routeiq_plugin.reload.status import SyncStatus
 from routeiq_plugin.reload.watching import Watching
+from routeiq_plugin.settings import parse
 from routeiq_plugin.store.config_workers import ConfigWorkers
 from routeiq_plugin.store.engine import Database
 from tests.reload.bench import Bucket, Hire, Worker, config, until, working
@@ -87,6 +89,25 @@ async def test_news_end_the_pause_after_a_failure(bench: Bench, monkeypatch: pyt
     mended = await bench.reloaded(first, "mended")
     follower.notice()
     await until(lambda: second.generation == mended and follower.error is None)
+    await ended(task)
+
+
+@pytest.mark.requirement("RLD-03")
+async def test_a_worker_that_is_behind_does_not_call_what_it_serves_the_sources_word(bench: Bench) -> None:
+    first, second = bench.hire(), bench.hire()
+    second.host.refused = "broken"
+    workers = ConfigWorkers(bench.database)
+    follower = Following(second.reloader, second.identity, workers, second.on_fault)
+    status = SyncStatus(parse({}).reload, second.reloader, follower, second.states, workers)
+    await bench.reloaded(first, "good")
+    task = asyncio.create_task(follower.run())
+    follower.notice()
+    await until(lambda: second.generation > 0)
+    assert (await status.rendered(is_admin=True))["serving"] == "source"
+    await bench.reloaded(first, "broken")
+    follower.notice()
+    await until(lambda: follower.error is not None)
+    assert (await status.rendered(is_admin=True))["serving"] == "stored_copy"
     await ended(task)
 
 
