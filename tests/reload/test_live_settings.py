@@ -87,6 +87,30 @@ def test_an_alias_comes_changes_and_goes(two_workers: Both) -> None:
     assert "auto" not in [each["id"] for each in shared.client.get("/v1/models").json()["data"]]
 
 
+def test_an_alias_becomes_a_plain_one_of_the_same_model(two_workers: Both) -> None:
+    shared = two_workers
+    everywhere(shared, shared.applied(routeiq=routing(auto=chosen("kept")))["generation"])
+    assert answers(shared, "auto") == {"kept answer"}
+    plain = shared.applied(router_settings={"model_group_alias": {"auto": ALIAS["default"]}})
+    everywhere(shared, plain["generation"])
+    assert answers(shared, "auto") == {"first answer"}
+    everywhere(shared, shared.applied(routeiq=routing(auto=chosen("kept")))["generation"])
+    assert answers(shared, "auto") == {"kept answer"}
+    everywhere(shared, shared.applied()["generation"])
+    assert answers(shared, "auto") == {"400"}
+
+
+def test_an_alias_is_there_while_plain_ones_change(two_workers: Both) -> None:
+    """Asked at once: it would be there again a second later."""
+    shared = two_workers
+    shared.applied(routeiq=routing(auto=chosen("kept")))
+    for plain in ("one", "two", "three"):
+        shared.applied(routeiq=routing(auto=chosen("kept")), router_settings={"model_group_alias": {plain: "kept"}})
+        listed = {each["id"] for each in shared.client.get("/v1/models").json()["data"]}
+        assert listed & {"auto", "one", "two", "three"} == {"auto", plain}
+    shared.applied()
+
+
 @pytest.mark.parametrize(
     ("alias", "path"),
     [
