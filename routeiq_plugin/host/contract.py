@@ -366,6 +366,7 @@ SEAMS: Final = (
     Seam("litellm", "Router._invalidate_model_group_info_cache"),
     Seam("litellm", "Router._invalidate_access_groups_cache"),
     Seam("litellm", "model_cost"),
+    Seam("litellm.utils", "_invalidate_model_cost_lowercase_map"),
     Seam("litellm.constants", "DEFAULT_COOLDOWN_TIME_SECONDS"),
     Seam("litellm.router_utils.pattern_match_deployments", "PatternMatchRouter"),
     Seam("litellm.secret_managers.main", "get_secret"),

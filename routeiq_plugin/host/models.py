@@ -105,6 +105,13 @@ def republish(known: Mapping[str, Any]) -> None:
         router.update_settings(model_group_alias=dict(known))
 
 
+def configured_aliases() -> Mapping[str, Any]:
+    """Return the `model_group_alias` of the configuration; the Router knows those of others beside them."""
+    settings = proxy_server().proxy_config.config.get("router_settings")
+    aliases = settings.get("model_group_alias") if isinstance(settings, Mapping) else None
+    return aliases if isinstance(aliases, Mapping) else {}
+
+
 def taken_names(names: Iterable[str]) -> Sequence[str]:
     """Return those of `names` that the loaded config already gives to a model group or an alias."""
     config = proxy_server().proxy_config.get_config_state()

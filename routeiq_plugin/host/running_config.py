@@ -14,7 +14,7 @@ from routeiq_plugin.host.config_agents import AgentRefused, StagedAgents
 from routeiq_plugin.host.config_servers import ServerRefused, StagedServers
 from routeiq_plugin.host.environment import resolved
 from routeiq_plugin.host.live_settings import Overlay, StagedSettings
-from routeiq_plugin.host.models import live_router
+from routeiq_plugin.host.models import configured_aliases, live_router, published
 
 Drive = Callable[[Iterable[None]], Awaitable[None]]
 """Runs steps on the event loop without holding it."""
@@ -77,6 +77,8 @@ class RunningConfig:
         if unset:
             defaults = staged_router.default_settings()
             values |= {key: defaults[key] for key in unset if defaults.get(key) is not None or key not in _NUMBERS}
+        if "model_group_alias" in values:
+            values["model_group_alias"] = {**_aliases_of_others(), **(values["model_group_alias"] or {})}
         staged = staged_router.StagedRouter(router)
         gone = [self._ids[key] for key in (*changes.removed, *entries) if key in self._ids]
         order = [ids[key] for key in changes.order if key in ids]
@@ -147,6 +149,12 @@ class _Models:
         self._staged.rollback()
         if self._before is not None:
             self._running.restore(self._before)
+
+
+def _aliases_of_others() -> Mapping[str, Any]:
+    """Return what the Router knows beside the configuration: the aliases of RouteIQ, which choose."""
+    configured = configured_aliases()
+    return {name: model for name, model in published().items() if name not in configured}
 
 
 def _resolve(news: Mapping[str, Mapping[str, Any]], entries: dict[str, Mapping[str, Any]]) -> Iterable[None]:

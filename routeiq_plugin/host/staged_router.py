@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 import litellm
@@ -16,6 +17,7 @@ import openai
 from litellm import Router
 from litellm.constants import DEFAULT_COOLDOWN_TIME_SECONDS
 from litellm.router_utils.pattern_match_deployments import PatternMatchRouter
+from litellm.utils import _invalidate_model_cost_lowercase_map
 
 from routeiq_plugin.appliers import Stale
 from routeiq_plugin.host.models import live_router
@@ -61,6 +63,75 @@ def deployment_id(raw: Mapping[str, Any]) -> str:
     return str(Router.generate_model_id(raw["model_name"], dict(raw["litellm_params"])))
 
 
+class _Outside:
+    """What LiteLLM's code does outside the copy, to prices and callbacks: held back until the tables are exchanged."""
+
+    def __init__(self) -> None:
+        self._prices: dict[str, Any] = {}
+        self._former: dict[str, Any] = {}
+        self._added: dict[str, list[Any]] = {}
+        self._removed: dict[str, list[Any]] = {}
+        self._released = False
+
+    @contextmanager
+    def price(self, model_id: str) -> Iterator[None]:
+        """Keep the price that is registered meanwhile, and leave the former one in force."""
+        former = copy.copy(litellm.model_cost.get(model_id))  # LiteLLM writes into the entry that is there
+        try:
+            yield
+        finally:
+            self._prices[model_id] = litellm.model_cost.get(model_id)
+            _set_prices({model_id: former})
+
+    @contextmanager
+    def callbacks(self) -> Iterator[None]:
+        """Keep the callbacks that come and go meanwhile, and leave those that were there."""
+        before = {name: list(getattr(litellm, name)) for name in _CALLBACKS}
+        try:
+            yield
+        finally:
+            for name, former in before.items():
+                now = list(getattr(litellm, name))
+                self._added[name], self._removed[name] = _without(now, former), _without(former, now)
+                getattr(litellm, name)[:] = former
+
+    def release(self) -> None:
+        """Let all of it happen."""
+        self._former = {model_id: litellm.model_cost.get(model_id) for model_id in self._prices}
+        self._released = True
+        _set_prices(self._prices)
+        _exchange_callbacks(self._removed, self._added)
+
+    def take_back(self) -> None:
+        """Undo what was released."""
+        if self._released:
+            _set_prices(self._former)
+            _exchange_callbacks(self._added, self._removed)
+
+
+def _set_prices(prices: Mapping[str, Any]) -> None:
+    for model_id, price in prices.items():
+        if price is None:
+            litellm.model_cost.pop(model_id, None)
+        else:
+            litellm.model_cost[model_id] = price
+    if prices:
+        _invalidate_model_cost_lowercase_map()  # and what LiteLLM remembers of prices that it looked up
+
+
+def _exchange_callbacks(gone: Mapping[str, Sequence[Any]], come: Mapping[str, Sequence[Any]]) -> None:
+    for name, callbacks in come.items():
+        present = getattr(litellm, name)
+        # One by one: requests register callbacks of their own meanwhile.
+        present[:] = [*_without(present, [*gone[name], *callbacks]), *callbacks]
+
+
+def _without(callbacks: Sequence[Any], others: Sequence[Any]) -> list[Any]:
+    """Leave out by identity: equal ones are not the same."""
+    known = set(map(id, others))
+    return [each for each in callbacks if id(each) not in known]
+
+
 class StagedRouter:
     """Changes to a Router on their way: run `steps`, then `commit`."""
 
@@ -70,10 +141,8 @@ class StagedRouter:
         self._live = router
         self._before = dict(vars(router))
         self._served = tuple(map(id, router.model_list))
-        self._callbacks = {name: list(getattr(litellm, name)) for name in _CALLBACKS}
         self._retired: list[str] = []
-        self._prices: dict[str, Any] = {}
-        self._settings_changed = False
+        self._outside = _Outside()
         self._exchanged: Collection[str] = frozenset()
         self._copy = _copied(router)
 
@@ -100,10 +169,10 @@ class StagedRouter:
             self._tidy(order)
             yield
         if settings:
-            self._settings_changed = True
             try:
                 self._copy.validate_fallbacks(fallback_param=settings.get("fallbacks"))
-                self._copy.update_settings(**settings)
+                with self._outside.callbacks():
+                    self._copy.update_settings(**settings)
             except Exception as error:
                 raise SettingsRefused(str(error)) from error
 
@@ -121,18 +190,12 @@ class StagedRouter:
             raise Stale(self.name)
         self._exchanged = changed
         self._exchange(changed, after)
+        self._outside.release()
 
     def rollback(self) -> None:
         """Put the former tables, callbacks and prices back."""
         self._exchange(self._exchanged, self._before)
-        if self._settings_changed:
-            for name, callbacks in self._callbacks.items():
-                getattr(litellm, name)[:] = callbacks
-        for model_id, price in self._prices.items():
-            if price is _GONE:
-                litellm.model_cost.pop(model_id, None)
-            else:
-                litellm.model_cost[model_id] = price
+        self._outside.take_back()
 
     @property
     def retired(self) -> Sequence[str]:
@@ -147,15 +210,15 @@ class StagedRouter:
         model_info = info.pop("model_info", None) or {}
         declared = None if model_info.get("id") is None else str(model_info["id"])
         model_info.setdefault("id", Router.generate_model_id(name, params))
-        self._prices.setdefault(str(model_info["id"]), litellm.model_cost.get(str(model_info["id"]), _GONE))
         try:
-            made = self._copy._create_deployment(
-                deployment_info=info,
-                _model_name=name,
-                _litellm_params=params,
-                _model_info=model_info,
-                declared_id=declared,
-            )
+            with self._outside.price(str(model_info["id"])):
+                made = self._copy._create_deployment(
+                    deployment_info=info,
+                    _model_name=name,
+                    _litellm_params=params,
+                    _model_info=model_info,
+                    declared_id=declared,
+                )
         except Exception as error:  # whatever LiteLLM finds wrong with it
             raise DeploymentRefused(key, _first_line(error)) from error
         if made is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -96,12 +97,16 @@ class Following:
                 alive = await self._workers.alive()
                 peers = [each for each in alive if not self._identity.is_dead(each.worker)]
                 await self._reloader.join(peers=bool(peers))
+                self._error = None
+                break
+            except InvalidConfig as error:  # it cannot serve here: it is tried again, and a reload may replace it
+                self._failed("joining the current configuration", error)
+                self.notice()
                 break
             except Exception as error:  # noqa: BLE001  recorded; what the proxy booted with serves meanwhile
                 self._failed("joining the current configuration", error)
             await asyncio.sleep(delay)
             delay = min(delay * 2, LONGEST_RETRY_SECONDS)
-        self._error = None
         await self.tell()
 
     async def _follow(self) -> None:
@@ -120,7 +125,8 @@ class Following:
             except Exception as error:  # noqa: BLE001  recorded; the old generation serves, and it is tried again
                 self._failed("following the configuration", error)
                 await self.tell()
-                await asyncio.sleep(delay)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._news.wait(), delay)
                 delay = min(delay * 2, LONGEST_RETRY_SECONDS)
                 self._news.set()
 
@@ -186,30 +192,37 @@ class Polling:
         try:
             fetched = await self._source.fetch(state.etag)
         except RouteIQError as error:
-            await self._note(state, error)
+            await self._note(error)
             raise
         if fetched is None:
-            now = datetime.now(UTC)
-            quiet = replace(state, last_attempt=now, last_success=now, failures=0)
-            await self._states.put(quiet if state.rejected_etag is None else replace(quiet, failures=state.failures))
+            await self._states.change(self._source.name, _quiet)
             return
         try:
             await self._reloader.take(Order("sync"), state, fetched)
         except Conflict:
             return  # somebody reloads by hand: the next poll finds what is left
 
-    async def _note(self, state: SourceState, error: RouteIQError) -> None:
-        now = datetime.now(UTC)
-        failures = state.failures + 1
-        await self._states.put(
-            replace(state, last_attempt=now, last_error=str(error.detail), last_error_at=now, failures=failures)
-        )
+    async def _note(self, error: RouteIQError) -> None:
+        def failed(state: SourceState) -> SourceState:
+            now, told = datetime.now(UTC), str(error.detail)
+            return replace(state, last_attempt=now, last_error=told, last_error_at=now, failures=state.failures + 1)
+
+        await self._states.change(self._source.name, failed)
 
     async def _give_turn_back(self) -> None:
-        state = await self._states.get(self._source.name)
-        pause = jittered(backoff(self._interval, state.failures if state.rejected_etag is None else 0))
-        due = datetime.now(UTC) + timedelta(seconds=pause)
-        await self._states.put(replace(state, next_poll=due, poller=None, lease_until=None))
+        def given_back(state: SourceState) -> SourceState:
+            pause = jittered(backoff(self._interval, state.failures if state.rejected_etag is None else 0))
+            due = datetime.now(UTC) + timedelta(seconds=pause)
+            return replace(state, next_poll=due, poller=None, lease_until=None)
+
+        await self._states.change(self._source.name, given_back)
+
+
+def _quiet(state: SourceState) -> SourceState:
+    """Note that the source has not changed; what was rejected still is."""
+    now = datetime.now(UTC)
+    failures = 0 if state.rejected_etag is None else state.failures
+    return replace(state, last_attempt=now, last_success=now, failures=failures)
 
 
 def backoff(interval: float, failures: int) -> float:

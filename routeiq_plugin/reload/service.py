@@ -29,6 +29,8 @@ from routeiq_plugin.store.config_source import SourceState, SourceStates
 from routeiq_plugin.store.generations import GenerationFacts, GenerationStore, Proposal, StoredGeneration
 
 NOT_APPLIED: Final = "The configuration could not be applied, so the old one serves; /router/info has the fault"
+OVERTAKEN: Final = "The source was reloaded or rolled back while it was read; try again"
+"""What was read may be what a rollback has just left."""
 BUSY: Final = "A configuration reload is running; try again when it has ended"
 
 
@@ -106,6 +108,7 @@ class Reloader:
         self._turn = asyncio.Lock()
         self._busy = False
         self._begun: Content | None = None
+        self._newest = 0  # of the store, when the reload that is under way began
         self.serving = Serving()
         self.last_outcome: Outcome | None = None
 
@@ -145,7 +148,7 @@ class Reloader:
             assert left is not None  # the newest is never dropped
             left_hash = (await entries(left.content.split("\n"))).hash  # in this version's form, as it comes again
             await self._know_boot()
-            await self._catch_up(current)
+            await self._level(current)
             plan = await self._application.plan(content)
             if order.dry_run:
                 return self._outcome("valid", "It can be returned to", stored.hash, plan.diff)
@@ -168,10 +171,14 @@ class Reloader:
         """
         async with self._turn:
             current = await self._generations.current()
-            if current is None or current.generation <= self.serving.generation:
+            if current is None or not self._is_news(current):
                 return False
             await self._know_boot()
             return await self._catch_up(current)
+
+    def _is_news(self, current: GenerationFacts) -> bool:
+        # Not by number alone: a database that was restored from a backup counts from an older one.
+        return (current.generation, current.hash) != (self.serving.generation, self.serving.hash)
 
     async def repair(self) -> int:
         """Put back what LiteLLM dropped of what serves, between two reloads; returns how many deployments."""
@@ -212,11 +219,15 @@ class Reloader:
                 await self._failed(state, str(error.detail))
             raise
 
-    async def _take(self, order: Order, state: SourceState, fetched: Fetched) -> Outcome:
+    async def _take(self, order: Order, asked: SourceState, fetched: Fetched) -> Outcome:
+        state = await self._sources.get(self.source.name)
+        if (state.etag, state.rejected_reason) != (asked.etag, asked.rejected_reason):
+            raise Conflict(OVERTAKEN)
         await self._know_boot()
         current = await self._generations.current()
-        if current is not None and current.generation > self.serving.generation:
-            await self._catch_up(current)
+        if current is None and self.serving.generation:
+            self.serving = Serving()  # the store has lost its history
+        await self._level(current)
         try:
             reading = await self._read(fetched)
             await breathe()
@@ -244,8 +255,21 @@ class Reloader:
         await self._sources.put(_succeeded(state, fetched.etag, reading.content.hash))
         return outcome
 
+    async def _level(self, current: GenerationFacts | None) -> None:
+        """Follow the newest generation before another takes its place.
+
+        One that cannot serve here must not keep this worker from what mends it.
+        """
+        self._newest = 0 if current is None else current.generation
+        if current is None:
+            return
+        try:
+            await self._catch_up(current)
+        except InvalidConfig as wrong:
+            self._on_fault("following the configuration", wrong)
+
     async def _apply(self, order: Order, reading: Reading, plan: Plan, state: SourceState, fetched: Fetched) -> Outcome:
-        if not plan.hot:
+        if not plan.hot and self._newest == self.serving.generation:
             self.serving = replace(self.serving, last_diff=plan.diff)
             return self._outcome("unchanged", "What is hot is as it was", self.serving.hash, plan.diff)
         proposal = self._proposal(order, reading.content, digest(reading.documents), plan.diff)
@@ -257,8 +281,9 @@ class Reloader:
 
     async def _commit(self, plan: Plan, proposal: Proposal) -> Outcome:
         """Apply and record; what cannot be recorded is not applied."""
-        await self._remember_boot()
-        generation = self.serving.generation + 1
+        if not self._newest:
+            await self._remember_boot()
+        generation = (self._newest or self.serving.generation) + 1
         try:
             journal = await self._application.apply(plan)
             try:
@@ -284,7 +309,7 @@ class Reloader:
         self.serving = Serving(generation, proposal.hash, applied_at, plan.diff)
 
     async def _catch_up(self, current: GenerationFacts) -> bool:
-        if current.generation <= self.serving.generation:
+        if not self._is_news(current):
             return False
         stored = await self._generations.get(current.generation)
         if stored is None:

@@ -69,7 +69,8 @@ class SyncStatus:
         """Tell whose word serves: what the proxy booted with, the source's, or that of the store, which is older."""
         if self.reloader.serving.generation == 0:
             return "boot_file"
-        return "stored_copy" if state.failures or state.rejected_reason else "source"
+        older = state.failures or state.rejected_reason or self.following.error is not None
+        return "stored_copy" if older else "source"
 
     def facts(self) -> Mapping[str, Any]:
         """Tell what this worker serves."""

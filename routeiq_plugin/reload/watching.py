@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
-from routeiq_plugin.errors import Conflict, RouteIQError
+from routeiq_plugin.errors import Conflict, InvalidConfig, RouteIQError
 from routeiq_plugin.reload.documents import digest
 from routeiq_plugin.reload.journal import OnFault
 from routeiq_plugin.reload.service import Order, Reloader
@@ -26,6 +26,7 @@ class Watching:
         self._path = path
         self._on_fault = on_fault
         self._seen = digest(capture(path).documents)
+        self._delayed: str | None = None
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -65,8 +66,13 @@ class Watching:
             await self._reloader.reload(Order("watch"))
         except Conflict:
             return  # looked at again in a second
-        except RouteIQError as error:
+        except InvalidConfig as error:
             self._on_fault("reloading a changed file", error)
+        except RouteIQError as error:  # an outage: looked at again too
+            if self._delayed != now:
+                self._on_fault("reloading a changed file", error)
+            self._delayed = now
+            return
         self._seen = now
 
 

@@ -56,7 +56,7 @@ class Workshop:
     def __init__(self) -> None:
         self._turn = asyncio.Lock()
         self._process: asyncio.subprocess.Process | None = None
-        self._ending: asyncio.TimerHandle | None = None
+        self._ending: asyncio.Task[None] | None = None
 
     async def read(self, documents: Sequence[Document], include: Include, rules: Rules) -> Reading:
         """Parse, merge and check; raises `InvalidConfig` and `Unavailable`."""
@@ -144,9 +144,15 @@ class Workshop:
     def _end_later(self) -> None:
         if self._ending is not None:
             self._ending.cancel()
-        process = self._process
+        self._ending = asyncio.create_task(self._end_when_idle())
+
+    async def _end_when_idle(self) -> None:
+        await asyncio.sleep(IDLE_SECONDS)
+        async with self._turn:
+            process, self._process = self._process, None  # who asks while it ends has another one
         if process is not None and process.stdin is not None:
-            self._ending = asyncio.get_running_loop().call_later(IDLE_SECONDS, process.stdin.close)
+            process.stdin.close()
+            await process.wait()
 
 
 async def entries(lines: Sequence[str]) -> Content:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -54,6 +55,9 @@ class Arm:
     reason: str | None = NOT_LOADED
     """Why it is not ready, or why a newer artifact was refused."""
     counts: Counter[str] = field(default_factory=Counter)
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
+    next_load: asyncio.Task[str] | None = field(default=None, repr=False)
+    """Waits for its turn; whoever asks for a load now is served by it."""
     _loading: Lock = field(default_factory=Lock, repr=False)
     """One load at a time: a slow one that began with an older version must not end after a newer one."""
 

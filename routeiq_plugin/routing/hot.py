@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from routeiq_plugin.appliers import Prepared
-from routeiq_plugin.host.models import published, republish
+from routeiq_plugin.host.models import configured_aliases, published, republish
 from routeiq_plugin.routing.aliases import Alias
 from routeiq_plugin.routing.service import Known, Routing
 from routeiq_plugin.settings import Settings
@@ -48,11 +48,12 @@ class _Taken:
     def commit(self) -> None:
         """Serve them, and tell the Router their names: so keys may be granted them, and `/v1/models` lists them."""
         self.before, self.router_before = self.routing.known, published()
-        gone = self.routing.defaults.items()
+        gone = self.routing.defaults
         if self.kind == "aliases":
             self.routing.take(self.planned, self.before.groups)
-            kept = {name: model for name, model in self.router_before.items() if (name, model) not in gone}
-            republish({**kept, **self.routing.defaults})
+            kept = {name: model for name, model in self.router_before.items() if gone.get(name) != model}
+            plain = {name: model for name, model in configured_aliases().items() if name in gone}
+            republish({**kept, **plain, **self.routing.defaults})
         else:
             self.routing.take(self.before.aliases, self.planned)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -38,6 +39,8 @@ from routeiq_plugin.settings import RoutingSettings
 
 RELOAD_SECONDS: Final = 30.0
 """How soon a changed artifact is noticed."""
+LOADERS: Final = 16
+"""Threads that load artifacts: a stalled source must not hold those that everything else runs in."""
 _POLL_SECONDS: Final = 0.02
 _KEPT_SECONDS: Final = 1.0
 
@@ -127,6 +130,7 @@ class Routing:
         self._inside: RouteIQStrategy | None = None
         self.on_aliases: Callable[[], None] = lambda: None
         """Called when there are aliases for the first time: their hooks are registered then."""
+        self._loaders = ThreadPoolExecutor(LOADERS, "routeiq-load")
         self._groups = ModelGroups()
         self._engine = Engine(on_fault)
         self._threads = Threads()
@@ -175,7 +179,7 @@ class Routing:
         }
         for name, alias in planned.items():
             if served.get(name) is not alias:
-                await asyncio.gather(*(asyncio.to_thread(arm.load) for arm in alias.arms))
+                await asyncio.gather(*(self._in_thread(arm.load) for arm in alias.arms))
         return planned
 
     def take(self, aliases: Mapping[str, Alias], groups: Mapping[str, Alias]) -> None:
@@ -212,15 +216,26 @@ class Routing:
         return dict(zip(named, told, strict=True))
 
     async def _load(self, arm: Arm) -> str:
-        try:
-            return LOADED if await asyncio.to_thread(arm.load) else UNCHANGED
-        except RouteIQError as wrong:
-            self._on_fault(f"routing alias {arm.alias}", wrong)
-            return str(wrong)
-        except Exception as broken:  # noqa: BLE001  recorded; the other arms must be loaded too
-            arm.reason = f"{type(broken).__name__}: {broken}"
-            self._on_fault(f"routing alias {arm.alias}", broken)
-            return arm.reason
+        """Load one; those who ask while it is being loaded share the load after that, which knows what they know."""
+        if arm.next_load is None:
+            arm.next_load = asyncio.create_task(self._in_turn(arm))
+        return await asyncio.shield(arm.next_load)
+
+    async def _in_turn(self, arm: Arm) -> str:
+        async with arm.turn:
+            arm.next_load = None
+            try:
+                return LOADED if await self._in_thread(arm.load) else UNCHANGED
+            except RouteIQError as wrong:
+                self._on_fault(f"routing alias {arm.alias}", wrong)
+                return str(wrong)
+            except Exception as broken:  # noqa: BLE001  recorded; the other arms must be loaded too
+                arm.reason = f"{type(broken).__name__}: {broken}"
+                self._on_fault(f"routing alias {arm.alias}", broken)
+                return arm.reason
+
+    async def _in_thread(self, load: Callable[[], bool]) -> bool:
+        return await asyncio.get_running_loop().run_in_executor(self._loaders, load)
 
     async def follow_router(self) -> None:
         """Publish aliases and rank inside groups as soon as there is a Router, and whenever it lost them."""
@@ -247,6 +262,7 @@ class Routing:
     def close(self) -> None:
         """Let go of threads, and end the worker process."""
         self._workers.close()
+        self._loaders.shutdown(wait=False, cancel_futures=True)
         self._engine.close()
         if self._inside is not None:
             self._inside.close()
@@ -264,13 +280,14 @@ class Routing:
             Unavailable: none of them is configured, or whether the caller may use them cannot be told.
         """
         began = self._clock()
+        alias = self._aliases[data["model"]]  # it may leave while the decision is made
         try:
-            considered = await self._considered(self._asked(data, identity), shared, began)
+            considered = await self._considered(self._asked(alias, data, identity), shared, began)
         except RouteIQError:
             raise
         except Exception as failed:
             self._on_fault("routing", failed)
-            if self._aliases[data["model"]].settings.candidate_access == "model":
+            if alias.settings.candidate_access == "model":
                 raise Unavailable("RouteIQ cannot tell now which models this key may use") from failed
             return
         self._put(considered.decision, data)
@@ -286,9 +303,11 @@ class Routing:
 
     async def explain(self, alias: str, data: Mapping[str, Any], identity: Any) -> Considered | None:
         """Decide without a trace: no model is called, nothing counted or remembered; None for an unknown alias."""
-        if alias not in self._aliases:
+        known = self._aliases.get(alias)
+        if known is None:
             return None
-        return await self._considered(self._asked({**data, "model": alias}, identity), None, self._clock(), keep=False)
+        asked = self._asked(known, {**data, "model": alias}, identity)
+        return await self._considered(asked, None, self._clock(), keep=False)
 
     def answered(self, logged: Logged, deployment_id: object) -> None:
         """Learn that an answer has begun, and which deployment gives it."""
@@ -311,8 +330,7 @@ class Routing:
         known = self._aliases.get(alias)
         return next((arm for arm in known.arms if arm.name == name), None) if known else None
 
-    def _asked(self, data: Mapping[str, Any], identity: Any) -> Asked:
-        alias = self._aliases[data["model"]]
+    def _asked(self, alias: Alias, data: Mapping[str, Any], identity: Any) -> Asked:
         headers = _headers(data)
         session = session_of(data, headers)
         key, user = getattr(identity, "token", None) or getattr(identity, "api_key", None), identity.user_id

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Final
+
+from sqlmodel.ext.asyncio.session import AsyncSession
 
 from routeiq_plugin.store.engine import Database
 from routeiq_plugin.store.tables import ConfigSourceRow
@@ -48,10 +51,7 @@ class SourceStates:
     async def take(self, source: str, worker: str, now: datetime, until: datetime) -> SourceState | None:
         """Take the turn to poll, or return None while another worker has it or it is too early."""
         async with self._database.tally() as session:
-            row = await session.get(
-                ConfigSourceRow, source, with_for_update=True if self._database.kind == "postgresql" else None
-            )
-            known = SourceState(source=source) if row is None else _state(row)
+            known = await self._locked(session, source)
             if known.poller not in (None, worker) and known.lease_until is not None and known.lease_until > now:
                 return None
             if known.next_poll is not None and known.next_poll > now:
@@ -64,6 +64,17 @@ class SourceStates:
         """Write a state down."""
         async with self._database.tally() as session:
             await session.merge(_row(state))
+
+    async def change(self, source: str, changed: Callable[[SourceState], SourceState]) -> None:
+        """Write down what changes of a state, leaving what others wrote meanwhile."""
+        async with self._database.tally() as session:
+            await session.merge(_row(changed(await self._locked(session, source))))
+
+    async def _locked(self, session: AsyncSession, source: str) -> SourceState:
+        row = await session.get(
+            ConfigSourceRow, source, with_for_update=True if self._database.kind == "postgresql" else None
+        )
+        return SourceState(source=source) if row is None else _state(row)
 
 
 def _state(row: ConfigSourceRow) -> SourceState:

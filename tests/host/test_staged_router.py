@@ -116,6 +116,31 @@ def test_what_litellm_cannot_build_is_named_and_changes_nothing(router: Any) -> 
     assert state(router) == before
 
 
+def test_prices_and_callbacks_are_those_that_serve_until_the_commit(router: Any) -> None:
+    def priced(cost: float) -> dict[str, Any]:
+        return deployment("a", "2", model_id="a", input_cost_per_token=cost)
+
+    def price() -> object:
+        return litellm.model_cost["a"].get("input_cost_per_token")
+
+    staged(router, added=[("a", priced(1e-6))], removed=["a"]).commit()
+    callbacks = list(litellm.callbacks)
+    change = staged(router, added=[("a", priced(5e-3))], removed=["a"], settings={"routing_strategy": "least-busy"})
+    assert (price(), litellm.callbacks) == (1e-6, callbacks)
+    of_a_request = object()
+    litellm.callbacks.append(of_a_request)
+    change.commit()
+    assert price() == 5e-3
+    assert len(litellm.callbacks) == len(callbacks) + 2
+    change.rollback()
+    assert price() == 1e-6
+    assert litellm.callbacks.pop() is of_a_request
+    assert litellm.callbacks == callbacks
+    with pytest.raises(staged_router.DeploymentRefused):
+        staged(router, added=[("a", priced(5e-3)), ("x", {"model_name": "x", "litellm_params": {"model": "nobody/x"}})])
+    assert (price(), litellm.callbacks) == (1e-6, callbacks)
+
+
 @pytest.mark.parametrize("rival", ["add", "delete", "settings"])
 def test_a_change_of_somebody_else_is_not_overwritten(rival: str, router: Any) -> None:
     change = staged(router, added=[("c", deployment("c", "2", model_id="c"))], settings={"num_retries": 9})

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+import httpx
 import pytest
 
 from routeiq_plugin.routing.artifact import Manifest
@@ -16,18 +18,33 @@ from tests.reload.test_sync import until
 from tests.routing import world
 from tests.routing.test_artifacts import retensored
 from tests.store import parts
+from tests.support.workers import one_client_each
 
 pytestmark = [pytest.mark.requirement("RLD-20"), pytest.mark.timeout(900)]
 
+CALLS_OF_EACH: Final = 5
 PATIENT: Final = {"deadline_ms": world.PATIENT_MS}
 ALIAS: Final = {"strategy": "rules", "candidates": ["fake-model", "kept"], "default": "fake-model", **PATIENT}
 
 
+@dataclass(frozen=True)
+class Both(Reloading):
+    """A proxy of two workers, with a connection to each."""
+
+    each: tuple[httpx.Client, httpx.Client]
+
+    @property
+    def in_turn(self) -> Sequence[httpx.Client]:
+        """Both, several times: what is chosen by chance comes out differently."""
+        return self.each * CALLS_OF_EACH
+
+
 @pytest.fixture(scope="module")
-def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reloading]:
+def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
     with reloading(tmp_path_factory.mktemp("live"), workers=2) as running:
         until(lambda: len(running.status()["workers"]) == 2, "both workers have signed on")
-        yield running
+        with one_client_each(running.proxy) as each:
+            yield Both(running.proxy, running.client, running.base, each)
 
 
 def routing(**aliases: Any) -> dict[str, Any]:
@@ -42,16 +59,12 @@ def everywhere(shared: Reloading, generation: int) -> None:
     until(lambda: {each["generation"] for each in shared.status()["workers"]} == {generation}, "both workers follow")
 
 
-def answers(shared: Reloading, model: str) -> set[str]:
-    """Ask on new connections: whichever worker takes one answers."""
-    found = set()
-    for _ in range(10):
-        with shared.proxy.client() as client:
-            found.add(shared.ask(model, client))
-    return found
+def answers(both: Both, model: str) -> set[str]:
+    """Ask both workers."""
+    return {both.ask(model, client) for client in both.in_turn}
 
 
-def test_an_alias_comes_changes_and_goes(two_workers: Reloading) -> None:
+def test_an_alias_comes_changes_and_goes(two_workers: Both) -> None:
     shared = two_workers
     assert answers(shared, "auto") == {"400"}
     added = shared.applied(routeiq=routing(auto=chosen("kept")))
@@ -74,6 +87,30 @@ def test_an_alias_comes_changes_and_goes(two_workers: Reloading) -> None:
     assert "auto" not in [each["id"] for each in shared.client.get("/v1/models").json()["data"]]
 
 
+def test_an_alias_becomes_a_plain_one_of_the_same_model(two_workers: Both) -> None:
+    shared = two_workers
+    everywhere(shared, shared.applied(routeiq=routing(auto=chosen("kept")))["generation"])
+    assert answers(shared, "auto") == {"kept answer"}
+    plain = shared.applied(router_settings={"model_group_alias": {"auto": ALIAS["default"]}})
+    everywhere(shared, plain["generation"])
+    assert answers(shared, "auto") == {"first answer"}
+    everywhere(shared, shared.applied(routeiq=routing(auto=chosen("kept")))["generation"])
+    assert answers(shared, "auto") == {"kept answer"}
+    everywhere(shared, shared.applied()["generation"])
+    assert answers(shared, "auto") == {"400"}
+
+
+def test_an_alias_is_there_while_plain_ones_change(two_workers: Both) -> None:
+    """Asked at once: it would be there again a second later."""
+    shared = two_workers
+    shared.applied(routeiq=routing(auto=chosen("kept")))
+    for plain in ("one", "two", "three"):
+        shared.applied(routeiq=routing(auto=chosen("kept")), router_settings={"model_group_alias": {plain: "kept"}})
+        listed = {each["id"] for each in shared.client.get("/v1/models").json()["data"]}
+        assert listed & {"auto", "one", "two", "three"} == {"auto", plain}
+    shared.applied()
+
+
 @pytest.mark.parametrize(
     ("alias", "path"),
     [
@@ -82,7 +119,7 @@ def test_an_alias_comes_changes_and_goes(two_workers: Reloading) -> None:
         ({**ALIAS, "colour": 1}, "routeiq"),
     ],
 )
-def test_an_alias_that_cannot_serve_changes_nothing(alias: dict[str, Any], path: str, two_workers: Reloading) -> None:
+def test_an_alias_that_cannot_serve_changes_nothing(alias: dict[str, Any], path: str, two_workers: Both) -> None:
     shared = two_workers
     good = shared.applied(routeiq=routing(auto=chosen("kept")))
     shared.change(model_list=[deployment("other", "other"), *shared.base["model_list"]], routeiq=routing(auto=alias))
@@ -94,7 +131,28 @@ def test_an_alias_that_cannot_serve_changes_nothing(alias: dict[str, Any], path:
     assert shared.ask("other") == "400"
 
 
-def test_an_artifact_that_fails_its_self_test_changes_nothing(two_workers: Reloading, tmp_path: Path) -> None:
+def test_a_refused_reload_leaves_prices_and_callbacks(tmp_path: Path) -> None:
+    def kept(price: float) -> list[dict[str, Any]]:
+        return [deployment("kept", "kept answer", model_id="kept", input_cost_per_token=price)]
+
+    with reloading(tmp_path, config={"model_list": [deployment("fake-model", "first answer"), *kept(1e-6)]}) as shared:
+        before = cost(shared), shared.control("facts")["callbacks"]
+        shared.change(
+            model_list=[deployment("fake-model", "first answer"), *kept(5e-3)],
+            router_settings={"routing_strategy": "least-busy"},
+            routeiq=routing(auto={**ALIAS, "strategy": "llmrouter-knn", "artifact": "/nowhere"}),
+        )
+        assert shared.reload().status_code == 422
+        assert (cost(shared), shared.control("facts")["callbacks"]) == before
+
+
+def cost(shared: Reloading) -> str:
+    body = {"model": "kept", "messages": [{"role": "user", "content": "hi"}]}
+    told: str = shared.client.post("/v1/chat/completions", json=body).headers["x-litellm-response-cost"]
+    return told
+
+
+def test_an_artifact_that_fails_its_self_test_changes_nothing(two_workers: Both, tmp_path: Path) -> None:
     shared = two_workers
     world.train(tmp_path)
     retensored(tmp_path, lambda tensors: tensors.update(qualities=1 - tensors["qualities"]))
@@ -114,7 +172,7 @@ def test_an_artifact_that_fails_its_self_test_changes_nothing(two_workers: Reloa
     assert [shared.ask(model) for model in ("auto", "broken", names[0])] == ["kept answer", "400", "400"]
 
 
-def test_an_alias_with_the_name_of_a_model_is_refused(two_workers: Reloading) -> None:
+def test_an_alias_with_the_name_of_a_model_is_refused(two_workers: Both) -> None:
     two_workers.change(routeiq=routing(kept={**chosen("fake-model"), "candidates": ["fake-model"]}))
     response = two_workers.reload()
     assert response.status_code == 422, response.text
@@ -142,7 +200,7 @@ def facts(shared: Reloading) -> dict[str, Any]:
 
 
 @pytest.mark.requirement("RTE-02")
-def test_the_strategy_inside_a_group_comes_changes_and_goes(two_workers: Reloading) -> None:
+def test_the_strategy_inside_a_group_comes_changes_and_goes(two_workers: Both) -> None:
     """Without one LiteLLM shuffles the two models of the group."""
     shared = two_workers
     mixed = [deployment("mixed", name, model=f"openai/{name}") for name in ("large", "small")]
@@ -168,25 +226,22 @@ def test_the_strategy_inside_a_group_comes_changes_and_goes(two_workers: Reloadi
     assert "mixed" not in shared.client.get("/router/info").json()["features"]["routing"].get("groups", {})
 
 
-def asked_for(shared: Reloading) -> dict[str, Any]:
+def asked_for(shared: Both) -> dict[str, Any]:
     found: dict[str, Any] = shared.client.get("/router/info").json()["features"]["routing"]["groups"]["mixed"]
     return found
 
 
-def chooses(shared: Reloading, model: str) -> bool:
+def chooses(shared: Both, model: str) -> bool:
     return answers(shared, "mixed") == {model}
 
 
-def statuses(shared: Reloading, method: str, path: str, body: Any = None, key: str | None = None) -> list[int]:
-    """Ask on new connections: whichever worker takes one answers."""
-    found = []
-    for _ in range(10):
-        with shared.proxy.client(key or shared.proxy.master_key) as client:
-            found.append(client.request(method, path, json=body).status_code)
-    return found
+def statuses(both: Both, method: str, path: str, body: Any = None, key: str | None = None) -> list[int]:
+    """Ask both workers."""
+    headers = {"Authorization": f"Bearer {key or both.proxy.master_key}"}
+    return [client.request(method, path, json=body, headers=headers).status_code for client in both.in_turn]
 
 
-def registered(shared: Reloading, name: str) -> str:
+def registered(shared: Both, name: str) -> str:
     created = shared.client.post("/v1/agents", json=agent(name)).raise_for_status().json()
     path = f"/v1/agents/{created['agent_id']}"
     until(lambda: set(statuses(shared, "GET", path)) == {200}, "both workers know the agent")
@@ -194,7 +249,7 @@ def registered(shared: Reloading, name: str) -> str:
 
 
 @pytest.mark.requirement("A2A-22")
-def test_who_reaches_an_agent_without_a_grant_changes_at_once(two_workers: Reloading) -> None:
+def test_who_reaches_an_agent_without_a_grant_changes_at_once(two_workers: Both) -> None:
     shared = two_workers
     of_store = registered(shared, "stored")
     key = shared.proxy.add_key(user_id="without-grants")
@@ -218,7 +273,7 @@ def test_who_reaches_an_agent_without_a_grant_changes_at_once(two_workers: Reloa
 
 
 @pytest.mark.requirement("A2A-22")
-def test_when_an_agents_calls_are_cut_off_changes_at_once(two_workers: Reloading) -> None:
+def test_when_an_agents_calls_are_cut_off_changes_at_once(two_workers: Both) -> None:
     shared = two_workers
     parts_of = [{"kind": "text", "text": "hi"}]
     said = {"kind": "message", "messageId": "1", "role": "user", "parts": parts_of}
@@ -232,16 +287,16 @@ def test_when_an_agents_calls_are_cut_off_changes_at_once(two_workers: Reloading
 
     tolerant = {"failures": 100, "cooldown_seconds": 3600}
     strict = {"failures": 1, "cooldown_seconds": 3600}
-    for number, (rule, refused) in enumerate(((tolerant, {0}), (strict, {8, 9}), (tolerant, {0}))):
+    for number, (rule, refused) in enumerate(((tolerant, {0}), (strict, {2 * (CALLS_OF_EACH - 1)}), (tolerant, {0}))):
         answer = shared.applied(routeiq={"a2a": {"breaker": rule}})
         assert answer["diff"]["restart_required"] == []
         everywhere(shared, answer["generation"])
-        # Each of the two workers that took a connection made one call under the strict rule.
+        # Each of the two workers made one call under the strict rule.
         assert refusals(registered(shared, f"silent-{number}")) in refused
     shared.applied()
 
 
-def test_what_needs_a_restart_is_named_one_by_one(two_workers: Reloading) -> None:
+def test_what_needs_a_restart_is_named_one_by_one(two_workers: Both) -> None:
     shared = two_workers
     answer = shared.applied(
         agents=[agent("for-the-settings")],
@@ -257,7 +312,7 @@ def test_what_needs_a_restart_is_named_one_by_one(two_workers: Reloading) -> Non
 
 
 @pytest.mark.requirement("RLD-05")
-def test_both_workers_load_an_artifact_that_one_was_asked_to(two_workers: Reloading, tmp_path: Path) -> None:
+def test_both_workers_load_an_artifact_that_one_was_asked_to(two_workers: Both, tmp_path: Path) -> None:
     """No worker looks by itself here, see the saboteur."""
     shared = two_workers
     first = learning(shared, tmp_path, "first")
@@ -269,7 +324,7 @@ def test_both_workers_load_an_artifact_that_one_was_asked_to(two_workers: Reload
 
 
 @pytest.mark.requirement("RLD-01")
-def test_a_reload_while_the_store_is_away_tells_what_was_done(two_workers: Reloading, tmp_path: Path) -> None:
+def test_a_reload_while_the_store_is_away_tells_what_was_done(two_workers: Both, tmp_path: Path) -> None:
     shared = two_workers
     third = learning(shared, tmp_path, "third")
     fourth = world.train(tmp_path, name="fourth")
@@ -301,20 +356,13 @@ def learning(shared: Reloading, path: Path, name: str) -> Manifest:
     return trained
 
 
-def following(shared: Reloading) -> set[bool]:
-    """Ask on new connections whether the workers hear of each other."""
-    found = set()
-    for _ in range(10):
-        with shared.proxy.client() as client:
-            found.add(bool(client.get("/router/info").raise_for_status().json()["database"]["followed"]))
-    return found
+def following(both: Both) -> set[bool]:
+    """Ask both workers whether they hear of each other."""
+    told = [client.get("/router/info").raise_for_status().json() for client in both.each]
+    return {bool(each["database"]["followed"]) for each in told}
 
 
-def artifacts(shared: Reloading) -> set[str]:
-    """Ask on new connections, until both workers are likely among those that answered."""
-    found = set()
-    for _ in range(10):
-        with shared.proxy.client() as client:
-            body = {"model": "learned", "messages": [{"role": "user", "content": "hi"}]}
-            found.add(client.post("/v1/chat/completions", json=body).headers["x-routeiq-artifact"])
-    return found
+def artifacts(both: Both) -> set[str]:
+    """Ask both workers."""
+    body = {"model": "learned", "messages": [{"role": "user", "content": "hi"}]}
+    return {client.post("/v1/chat/completions", json=body).headers["x-routeiq-artifact"] for client in both.each}

@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 
 from routeiq_plugin.errors import InvalidConfig, SourceUnreachable
+from routeiq_plugin.reload import workshop as trial_process
 from routeiq_plugin.reload.content import Content, Entry, compare, explode
 from routeiq_plugin.reload.documents import Document, digest
 from routeiq_plugin.reload.sources import FileSource, capture
@@ -41,6 +42,14 @@ async def read(workshop: Workshop, data: bytes, *, remote: bool = False, boot: C
 
     given = Rules(remote, boot, (), ("ROOT_KEY",), rules.pop("allowlist", ()), **rules)
     return await workshop.read([Document("/config.yaml", data)], none, given)
+
+
+async def test_who_asks_while_the_idle_process_ends_has_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial_process, "IDLE_SECONDS", 0.0)
+    made = Workshop()
+    for _ in range(3):
+        assert (await read(made, written({"model_list": [deployment("m", "x")]}))).content.entries
+    await made.aclose()
 
 
 BUILT_LATER = frozenset(

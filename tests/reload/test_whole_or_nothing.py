@@ -76,10 +76,7 @@ def test_an_exception_leaves_the_old_one_or_the_new(step: str, shared: Reloading
     assert shared.reload().status_code == 503
     if step == COMMITTED:
         # The commit happened and its word was lost: this worker follows the store, as every other one does.
-        for _ in range(200):
-            if served(shared) == NEW:
-                break
-        assert served(shared) == NEW
+        until(lambda: served(shared) == NEW, "what was committed serves")
     else:
         assert served(shared) == OLD
         assert shared.control("facts")["callbacks"] == callbacks

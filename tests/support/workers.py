@@ -27,7 +27,7 @@ def one_client_each(pair: Proxy) -> Iterator[tuple[httpx.Client, httpx.Client]]:
     found: dict[int, httpx.Client] = {}
     try:
         for _ in range(CONNECTIONS):
-            client = pair.client(limits=httpx.Limits(max_connections=1))
+            client = pair.client(limits=httpx.Limits(max_connections=1, keepalive_expiry=None))
             pid = worker_pid(client)
             if pid in found:
                 client.close()
