@@ -78,6 +78,10 @@ class _Known:
     written: datetime | None
     """When the store last heard of it; None while it has not."""
 
+    def is_stale(self, now: datetime) -> bool:
+        """Tell whether the store is to hear of it again."""
+        return self.written is None or now - self.written > SEEN_AGAIN
+
 
 class NotTheirs(Exception):
     """The task or conversation is not the caller's; nobody learns whether it exists."""
@@ -151,7 +155,8 @@ class TaskOwnership:
     def _note_seen(self, agent_id: str, owner: str, objects: Collection[Owned]) -> None:
         """Write, behind the answer, that somebody asked for these: what is asked for is not forgotten."""
         now = self._now()
-        stale = [each for each in objects if self._is_stale(self._known.get((agent_id, each)), now)]
+        known = {each: self._known.get((agent_id, each)) for each in objects}
+        stale = [each for each, found in known.items() if found is not None and found.is_stale(now)]
         if stale:
             for each in stale:
                 self._remember(agent_id, each, _Known(owner, now))
@@ -166,10 +171,6 @@ class TaskOwnership:
             for each in objects:
                 self._remember(agent_id, each, _Known(owner, None))  # to be noted when they are asked for again
 
-    @staticmethod
-    def _is_stale(known: _Known | None, now: datetime) -> bool:
-        return known is not None and (known.written is None or now - known.written > SEEN_AGAIN)
-
     def _owner_in_memory(self, agent_id: str, each: Owned) -> str | None:
         known = self._known.get((agent_id, each))
         return known.owner if known is not None else self._unwritten.get((agent_id, each))
@@ -180,7 +181,7 @@ class TaskOwnership:
             return True
         if (agent_id, each) in self._unwritten or (known.owner != caller.owner and not caller.sees_all):
             return False
-        return self._is_stale(known, now)
+        return known.is_stale(now)
 
     async def _write(
         self, agent_id: str, caller: TaskCaller, new: Collection[Owned], now: datetime, *, asked: bool

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Mapping
+from functools import partial
 from typing import Any, Final, NoReturn
 
 from a2a.client import Client, ClientConfig, ClientFactory
@@ -76,12 +77,12 @@ class Confined(ClientCallInterceptor):
     """
 
     def __init__(self) -> None:
-        self.writes_paths = False
+        self.binding: TransportProtocol | None = None
 
     async def before(self, args: BeforeArgs) -> None:
         """Drop the caller's tenant, in whose place the SDK puts the card's; raises `InvalidParamsError` for an id."""
         args.input.ClearField("tenant")
-        for name in _IN_PATHS if self.writes_paths else ():
+        for name in _IN_PATHS if self.binding == TransportProtocol.HTTP_JSON else ():
             value = str(getattr(args.input, name, ""))
             if value in (".", "..") or any(each in value for each in _RESERVED):
                 raise InvalidParamsError(message=f"{name}: of this agent no id has any of {' '.join(_RESERVED)}")
@@ -90,27 +91,32 @@ class Confined(ClientCallInterceptor):
         """Leave answers as they are."""
 
 
+_TRANSPORTS: Final[
+    Mapping[TransportProtocol, tuple[Callable[..., ClientTransport], Callable[..., ClientTransport]]]
+] = {
+    TransportProtocol.JSONRPC: (FaithfulTransport, FaithfulLegacyTransport),
+    TransportProtocol.HTTP_JSON: (RestTransport, CompatRestTransport),
+}
+"""What speaks 1.0, and what speaks 0.3."""
+
+
 def client(config: ClientConfig, card: AgentCard) -> Client:
     """Make the SDK's client of a card's agent, confined, with our JSON-RPC transports."""
     confined = Confined()
     made = ClientFactory(config)
-
-    def jsonrpc(card: AgentCard, url: str, config: ClientConfig) -> ClientTransport:
-        is_legacy = is_legacy_version(_version(card, url, TransportProtocol.JSONRPC))
-        transport = FaithfulLegacyTransport if is_legacy else FaithfulTransport
-        assert config.httpx_client is not None
-        return transport(config.httpx_client, card, url, is_shared_httpx=True)
-
-    def rest(card: AgentCard, url: str, config: ClientConfig) -> ClientTransport:
-        confined.writes_paths = True
-        is_legacy = is_legacy_version(_version(card, url, TransportProtocol.HTTP_JSON))
-        transport = CompatRestTransport if is_legacy else RestTransport
-        assert config.httpx_client is not None
-        return transport(config.httpx_client, card, url, is_shared_httpx=True)
-
-    made.register(TransportProtocol.JSONRPC, jsonrpc)
-    made.register(TransportProtocol.HTTP_JSON, rest)
+    for binding in _TRANSPORTS:
+        made.register(binding, partial(_transport, confined, binding))
     return made.create(card, [confined])
+
+
+def _transport(
+    confined: Confined, binding: TransportProtocol, card: AgentCard, url: str, config: ClientConfig
+) -> ClientTransport:
+    """Make the transport that the SDK has chosen, and tell who confines it."""
+    confined.binding = binding
+    modern, legacy = _TRANSPORTS[binding]
+    transport = legacy if is_legacy_version(_version(card, url, binding)) else modern
+    return transport(config.httpx_client, card, url, is_shared_httpx=True)
 
 
 def _version(card: AgentCard, url: str, binding: TransportProtocol) -> str:

@@ -11,6 +11,7 @@ import pytest
 from tests.a2a import events, oversight, webhooks
 from tests.a2a import guarded as guarded_proxy
 from tests.a2a import registry as agents
+from tests.a2a.carded import Carded, carded
 from tests.a2a.scripted import Scripted, scripted
 from tests.a2a.webhooks import Webhook
 from tests.conftest import PLUGIN_CONFIG
@@ -86,6 +87,20 @@ def script() -> Iterator[Scripted]:
     """An agent that answers as badly as it is told to."""
     with scripted() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def carding() -> Iterator[Carded]:
+    """A server of cards, for `site`."""
+    with carded() as server:
+        yield server
+
+
+@pytest.fixture
+def site(carding: Carded) -> Carded:
+    """A backend that shows nothing but the cards that it is given, and has been asked for none."""
+    carding.reset()
+    return carding
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from google.protobuf.json_format import ParseDict
 from routeiq_plugin.a2a import cards
 from tests.a2a import registry as agents
 from tests.a2a.calls import Registered, registered
-from tests.a2a.carded import CARD, Carded, carded
+from tests.a2a.carded import CARD, Carded
 from tests.support.proxy import Proxy
 
 pytestmark = pytest.mark.requirement("A2A-11", "A2A-23")
@@ -24,17 +24,6 @@ pytestmark = pytest.mark.requirement("A2A-11", "A2A-23")
 WELL_KNOWN: Final = ("/a2a/{}/.well-known/agent-card.json", "/a2a/{}/.well-known/agent.json", "/a2a/agents/{}/card")
 LEGACY: Final = {"url", "protocolVersion", "preferredTransport", "additionalInterfaces", "security"}
 """Keys of 0.3 that no card of 1.0 has."""
-
-
-@pytest.fixture(scope="module")
-def site() -> Iterator[Carded]:
-    with carded() as server:
-        yield server
-
-
-@pytest.fixture(autouse=True)
-def _clean(site: Carded) -> None:
-    site.reset()
 
 
 @pytest.fixture(scope="module")

@@ -26,17 +26,6 @@ pytestmark = pytest.mark.requirement("A2A-23")
 OLDER: Final = "/.well-known/agent.json"
 
 
-@pytest.fixture(scope="module")
-def site() -> Iterator[Carded]:
-    with carded() as server:
-        yield server
-
-
-@pytest.fixture(autouse=True)
-def _clean(site: Carded) -> None:
-    site.reset()
-
-
 class Clock:
     """Time that passes when it is told to."""
 

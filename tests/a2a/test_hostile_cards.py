@@ -14,21 +14,10 @@ from routeiq_plugin.a2a import signatures
 from routeiq_plugin.a2a.signatures import MAX_KEYS, MAX_SIGNATURES, SignatureRefused, Verifier
 from tests.a2a import registry as agents
 from tests.a2a.calls import sending
-from tests.a2a.carded import KEYS, Carded, carded
+from tests.a2a.carded import KEYS, Carded
 from tests.support.proxy import Proxy
 
 pytestmark = pytest.mark.requirement("A2A-23")
-
-
-@pytest.fixture(scope="module")
-def site() -> Iterator[Carded]:
-    with carded() as server:
-        yield server
-
-
-@pytest.fixture(autouse=True)
-def _clean(site: Carded) -> None:
-    site.reset()
 
 
 @pytest.fixture
